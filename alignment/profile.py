@@ -96,5 +96,5 @@ def load_profile(name: str, workspace: Path, *, kind: str = "", params: Mapping[
             in_profile = isinstance(raw.get(section), Mapping) and raw[section].get(key) is not None
             origins[f"{section}.{key}"] = "task" if key in in_task else "profile" if in_profile else "default"
     if faults:
-        raise Refusal(faults, "mend the profile or the task's params")
+        raise Refusal("; ".join(faults), "mend the profile or the task's params")
     return Profile(name=name, seed=int(given.get("seed", 0)), **resolved, origins=origins)

@@ -187,4 +187,4 @@ def verify_outputs(manifest: Manifest, workspace: Path) -> None:
         elif (seen := sha256_of_file(path)) != entry.sha256:
             faults.append(f"{entry.path}: sha256 is {seen}, its manifest says {entry.sha256}")
     if faults:
-        raise Refusal(faults, "restore the files, or run the task that makes them again")
+        raise Refusal("; ".join(faults), "restore the files, or run the task that makes them again")

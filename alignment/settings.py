@@ -70,7 +70,55 @@ class GenerateSettings:
 class TrainSettings:
     """How a model is trained."""
 
+    method: str = setting("sft", "the training method", choices=("sft", "dpo", "orpo", "kto", "simpo"))
+    backend: str = setting(
+        "auto",
+        "who loads the model for training; auto takes unsloth on an NVIDIA GPU",
+        choices=("auto", "trl", "unsloth"),
+    )
+    epochs: float = setting(0.0, "passes over the rows; 0 takes the method's own", minimum=0, maximum=100)
+    learning_rate: float = setting(0.0, "peak learning rate; 0 takes the method's own", minimum=0, maximum=1)
+    method_epochs: dict[str, float] = setting(
+        {"sft": 2.0, "dpo": 1.0, "orpo": 2.0, "kto": 1.0, "simpo": 1.0}, "passes over the rows, by method"
+    )
+    method_learning_rates: dict[str, float] = setting(
+        {"sft": 2e-4, "dpo": 5e-6, "orpo": 5e-5, "kto": 5e-6, "simpo": 5e-6},
+        "peak learning rates of LoRA, by method; it decays along a cosine",
+    )
+    warmup: float = setting(0.05, "share of the steps over which the learning rate rises", minimum=0, maximum=1)
+    batch_tokens: int = setting(8192, "padded tokens of one batch; both answers of a pair count", minimum=16)
+    accumulation: int = setting(1, "batches of one optimizer step", minimum=1)
+    max_length: int = setting(1024, "tokens of a row, prompt and answer; longer rows are left out", minimum=8)
+    gradient_checkpointing: bool = setting(False, "recompute activations: less memory, about 20 % slower")
+    lora_rank: int = setting(16, "rank of the adapter's matrices, on all linear layers", minimum=1)
+    lora_alpha: int = setting(32, "the adapter's scale times its rank", minimum=1)
+    dpo_beta: float = setting(5.0, "DPO's β for the length-normalised sigmoid loss", minimum=0)
+    dpo_sft_weight: float = setting(0.5, "weight of DPO's SFT term beside the preference loss", minimum=0)
+    orpo_beta: float = setting(0.1, "ORPO's λ (arXiv 2403.07691)", minimum=0)
+    kto_beta: float = setting(0.1, "KTO's β (arXiv 2402.01306)", minimum=0)
+    simpo_beta: float = setting(2.0, "SimPO's β (arXiv 2405.14734)", minimum=0)
+    simpo_gamma: float = setting(1.0, "SimPO's target margin γ; γ/β = 0.5", minimum=0)
+    simpo_sft_weight: float = setting(0.0, "weight of a likelihood term beside SimPO's loss", minimum=0)
+    replay: float = setting(0.5, "rows of earlier stages for each row of this one", minimum=0, maximum=10)
+    checkpoint_minutes: float = setting(30.0, "minutes between two checkpoints", minimum=0)
+    probes: int = setting(5, "times that the monitors look, the first before step 1", minimum=2)
+    probe_rows: int = setting(32, "rows that the monitors look at (proposal)", minimum=1)
+    chosen_fall: float = setting(0.15, "tolerated fall of the chosen log-probability, as a share", minimum=0)
+    chosen_slack: float = setting(0.05, "nats a token it may fall in any case (proposal)", minimum=0)
+    eos_rate: float = setting(0.95, "answers that end by themselves, once that was reached", minimum=0, maximum=1)
+    repetition: float = setting(0.15, "tolerated 4-gram repetition above the rows' own (proposal)", minimum=0)
+    distinct_2: float = setting(0.5, "least distinct-2, as a share of the rows' own (proposal)", minimum=0)
+    patience: int = setting(2, "probes in a row out of band that stop the run (proposal)", minimum=1)
+    merge: bool = setting(False, "merge the adapter into bf16 weights at the end")
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluateSettings:
     """How a trained model is judged."""
+
+    alpha: float = setting(0.01, "significance level of the paired test and of the types' false discovery rate")
+    power: float = setting(0.8, "power at which the minimum detectable effect is stated", minimum=0.5, maximum=0.999)
+    discordance: float = setting(0.2, "share of items on which two arms are taken to disagree", minimum=0.01, maximum=1)
+    confidence: float = setting(0.95, "confidence of the intervals", minimum=0.5, maximum=0.999)
+    resamples: int = setting(10_000, "bootstrap resamples of the lift", minimum=100)
+    chunk_items: int = setting(64, "items answered between two looks at stop requests", minimum=1)

@@ -1,0 +1,205 @@
+"""The recipe that every method shares: rows to an adapter, through TRL and PEFT.
+
+Departures from TRL's defaults: batches by token budget instead of by rows; fp32 on a CPU; one probe of fixed rows
+instead of an evaluation set; checkpoints by time, named only once they are whole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alignment.monitors import Limits, Vitals
+from alignment.refusal import Refusal
+from alignment.settings import TrainSettings
+from alignment.training.batches import TokenBatches
+from alignment.training.checkpoints import FOLDER, Checkpoint, newest
+from alignment.training.masks import check_masks
+from alignment.training.methods import METHODS
+from alignment.training.probe import Probe
+from alignment.training.rows import Row
+from alignment.training.watch import Voice, Watch
+
+ADAPTER = "adapter"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """How a run ended: with an adapter, or interrupted at a checkpoint."""
+
+    adapter: Path | None
+    checkpoint: Checkpoint | None
+    resumed_from: int  # step; 0 for a run from the start
+    rows: int
+    too_long: int
+    steps: int
+    loss: float
+    vitals: Vitals
+
+
+def train_adapter(
+    rows: Sequence[Row],
+    settings: TrainSettings,
+    model: Any,
+    tokenizer: Any,
+    data_dir: Path,
+    seed: int,
+    voice: Voice,
+) -> Trained:
+    """Trains a LoRA adapter, from the start or from the run's checkpoint.
+
+    Args:
+        rows: what to train on.
+        settings: method and its figures.
+        model: a base model, which gets a new adapter, or a PEFT model, whose adapter is trained on.
+        tokenizer: the model's own.
+        data_dir: where checkpoints, log and adapter lie.
+        seed: initialises the adapter and orders the batches.
+        voice: hears of progress and asks for a stop.
+
+    Raises:
+        Refusal: a row's mask is wrong, a checkpoint is missing or broken, or the model degenerates.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from datasets import Dataset, disable_progress_bars
+    from peft import LoraConfig, PeftModel
+    from torch.utils.data import DataLoader
+    from transformers import TrainerCallback, set_seed
+
+    # Parameters
+    method = METHODS[settings.method]
+    epochs = settings.epochs or settings.method_epochs[settings.method]
+    learning_rate = settings.learning_rate or settings.method_learning_rates[settings.method]
+    resumed = newest(data_dir)
+    set_seed(seed)
+    disable_progress_bars()
+    tokenizer.padding_side = "left"
+
+    # Data
+    fitting = [row for row in rows if _longest(row, tokenizer) <= settings.max_length]
+    if not fitting:
+        raise Refusal(
+            f"all {len(rows)} rows are longer than train.max_length = {settings.max_length} tokens", "raise it"
+        )
+    probe = Probe(fitting, settings.probe_rows, seed, tokenizer)
+    texts = [{key: row[key] for key in ("prompt", "completion", "chosen", "rejected") if key in row} for row in fitting]
+
+    # Model and loop
+    trainer_class, config_class = method.trainer()
+
+    class ByTokens(trainer_class):  # type: ignore[misc]
+        """The trainer with batches by token budget; `get_train_dataloader` is the hook that transformers documents."""
+
+        def get_train_dataloader(self) -> Any:
+            lengths = [method.padded_tokens(row) for row in self.train_dataset]
+            return self.accelerator.prepare(
+                DataLoader(
+                    self._remove_unused_columns(self.train_dataset, description="training"),
+                    batch_sampler=TokenBatches(lengths, settings.batch_tokens, seed),
+                    collate_fn=self.data_collator,
+                )
+            )
+
+    class Attached(Watch, TrainerCallback):  # type: ignore[misc]
+        """The watch as one of transformers' callbacks."""
+
+    watch = Attached(
+        data_dir,
+        probe,
+        _limits(settings),
+        voice,
+        probes=settings.probes,
+        checkpoint_minutes=settings.checkpoint_minutes,
+        resumed=resumed,
+        margin_starts_at_zero=settings.method == "dpo",
+    )
+    on_cpu = model.device.type == "cpu"
+    trainer = ByTokens(
+        model=model,
+        args=config_class(
+            output_dir=str(data_dir / FOLDER),
+            num_train_epochs=epochs,
+            learning_rate=learning_rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=settings.warmup,
+            gradient_accumulation_steps=settings.accumulation,
+            max_length=settings.max_length,
+            gradient_checkpointing=settings.gradient_checkpointing and not on_cpu,
+            use_cpu=on_cpu,
+            bf16=not on_cpu,
+            seed=seed,
+            logging_steps=1,
+            logging_nan_inf_filter=False,
+            save_strategy="no",  # the watch asks for saves
+            save_total_limit=2,  # the newest complete one outlives the writing of the next
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_pin_memory=not on_cpu,
+            **method.options(settings),
+        ),
+        train_dataset=Dataset.from_list(texts),
+        processing_class=tokenizer,
+        peft_config=None if isinstance(model, PeftModel) else _lora(settings, LoraConfig),
+        callbacks=[watch],
+    )
+    _keep_quiet(trainer)
+    check_masks(trainer.get_train_dataloader(), (tokenizer(row["prompt"])["input_ids"] for row in fitting), tokenizer)
+    trainer.train(resume_from_checkpoint=str(data_dir / resumed.folder) if resumed else None)
+
+    # Save
+    if watch.degenerated:
+        raise Refusal(
+            "the model degenerates: " + "; ".join(watch.degenerated),
+            "lower train.learning_rate, raise the weight of the SFT term, or train fewer epochs; "
+            f"the log is {data_dir / 'training.jsonl'}",
+        )
+    adapter = None
+    if not watch.interrupted:
+        adapter = data_dir / ADAPTER
+        trainer.model.save_pretrained(adapter, selected_adapters=["default"])
+    return Trained(
+        adapter=adapter,
+        checkpoint=watch.checkpoint,
+        resumed_from=resumed.step if resumed else 0,
+        rows=len(fitting),
+        too_long=len(rows) - len(fitting),
+        steps=trainer.state.global_step,
+        loss=next(entry["loss"] for entry in reversed(trainer.state.log_history) if "loss" in entry),
+        vitals=watch.last,
+    )
+
+
+def _lora(settings: TrainSettings, config: Any) -> Any:
+    return config(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def _limits(settings: TrainSettings) -> Limits:
+    return Limits(
+        settings.chosen_fall,
+        settings.chosen_slack,
+        settings.eos_rate,
+        settings.repetition,
+        settings.distinct_2,
+        settings.patience,
+    )
+
+
+def _longest(row: Row, tokenizer: Any) -> int:
+    """Counts the tokens of a row's longest sequence, with the end-of-sequence token."""
+    answers = [row[key] for key in ("completion", "chosen", "rejected") if key in row]
+    return max(len(tokenizer(row["prompt"] + answer)["input_ids"]) for answer in answers) + 1
+
+
+def _keep_quiet(trainer: Any) -> None:
+    """Takes away the callback that prints every log line."""
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)

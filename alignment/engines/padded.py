@@ -1,0 +1,269 @@
+"""The transformers engine: left-padded batches by token budget, decoded with rows leaving the batch as they end.
+
+An own loop in place of `generate`, because a prefix that a batch shares (few-shot exemplars) is computed once and
+because finished rows leave: 3.6 s -> 1.0 s for 240 four-shot prompts of 130 tokens, 1.7 s -> 1.4 s for 240 raw ones
+(2.4 M parameters, one CPU core, transformers 5.17).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from alignment.checkpoint import Checkpoint, load_model, load_tokenizer
+from alignment.engines.interface import Completion, Sampling, seed_of
+from alignment.guard import TokenizerGuard, sha256_of_ids
+from alignment.refusal import Refusal
+from alignment.settings import EngineSettings
+
+_SHARED_TOKENS = 16  # a shorter common prefix costs more as a forward pass of its own than it saves
+_SHARED_ROWS = 4
+_LEAVE_SHARE = 0.8  # rows are dropped from the batch when fewer than this share still run: dropping copies the cache
+
+
+class PaddedEngine:
+    """Completes prompts with a transformers model in this process."""
+
+    def __init__(self, model: Any, tokenizer: Any, settings: EngineSettings) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._guard = TokenizerGuard(tokenizer)
+        self._settings = settings
+        self._context = int(model.config.max_position_embeddings)
+        self._ending_tokens: dict[tuple[str, ...], frozenset[int]] = {}
+        self.device = _device_in_words(model.device.type)
+
+    @classmethod
+    def load(cls, settings: EngineSettings, checkpoint: Checkpoint) -> PaddedEngine:
+        """Loads a checkpoint on the device that the settings name."""
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow each other on shared cores
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        import torch
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
+        logging.getLogger("transformers").setLevel(logging.ERROR)
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        device = settings.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(load_model(checkpoint, device), load_tokenizer(checkpoint.base), settings)
+
+    def complete(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int] = ()) -> list[Completion]:
+        """Completes prompts; see `Engine`."""
+        encoded = self._encode(prompts, sampling.max_new_tokens)
+        own_seeds = list(seeds) or [seed_of(prompt) for prompt in prompts]
+        completions: list[Completion | None] = [None] * len(prompts)
+        for batch in self._batches(encoded, sampling.max_new_tokens):
+            decoded = self._decode([encoded[i] for i in batch], sampling, [own_seeds[i] for i in batch])
+            for i, (tokens, ended) in zip(batch, decoded, strict=True):
+                text, finish_reason = self._text(tokens, sampling.stop, ended)
+                completions[i] = Completion(
+                    text, finish_reason, len(encoded[i]), len(tokens) + ended, sha256_of_ids(encoded[i])
+                )
+        return [completion for completion in completions if completion is not None]
+
+    def logprobs(self, prompts: Sequence[str], labels: Sequence[str]) -> list[tuple[float, ...]]:
+        """Reads labels' log-probabilities; see `Engine`."""
+        import torch
+
+        label_ids = []
+        for label, ids in zip(labels, self._guard.encode(labels), strict=True):
+            if len(ids) != 1:
+                raise Refusal(
+                    f"judge.labels: {label!r} is {len(ids)} tokens", "choose labels that the tokenizer keeps whole"
+                )
+            label_ids += ids
+        encoded = self._encode(prompts, 1)
+        found: list[tuple[float, ...]] = [()] * len(prompts)
+        with torch.inference_mode():
+            for batch in self._batches(encoded, 1):
+                logits, _, _ = self._prefill([encoded[i] for i in batch])
+                rows = torch.log_softmax(logits, -1)[:, label_ids].tolist()
+                for i, row in zip(batch, rows, strict=True):
+                    found[i] = tuple(row)
+        return found
+
+    def _encode(self, prompts: Sequence[str], new_tokens: int) -> list[list[int]]:
+        encoded = self._guard.encode(prompts)
+        for prompt, ids in zip(prompts, encoded, strict=True):
+            if len(ids) + new_tokens > self._context:
+                raise Refusal(
+                    f"prompt {prompt[:60]!r}…: {len(ids)} tokens and {new_tokens} new ones, "
+                    f"but the model's context is {self._context}",
+                    "use fewer exemplars or a smaller max_new_tokens in stage.yaml",
+                )
+        return encoded
+
+    def _batches(self, encoded: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
+        """Cuts prompts into batches of like beginnings and lengths, within the budget of rows and tokens."""
+        beginnings = defaultdict(list)
+        for i, ids in enumerate(encoded):
+            beginnings[tuple(ids[:_SHARED_TOKENS])].append(i)
+        groups = [group for group in beginnings.values() if len(group) >= _SHARED_ROWS]
+        groups.append([i for group in beginnings.values() if len(group) < _SHARED_ROWS for i in group])
+        for group in groups:
+            batch: list[int] = []
+            for i in sorted(group, key=lambda i: len(encoded[i])):
+                tokens = (len(batch) + 1) * (len(encoded[i]) + new_tokens)
+                if batch and (tokens > self._settings.batch_tokens or len(batch) == self._settings.batch_rows):
+                    yield batch
+                    batch = []
+                batch.append(i)
+            if batch:
+                yield batch
+
+    def _prefill(self, batch: Sequence[Sequence[int]]) -> tuple[Any, Any, _Rows]:
+        """Runs the prompts, the prefix that they share once.
+
+        Returns:
+            The next token's logits (B, V), the key/value cache, and the rows' attention mask (B, T) and positions (B,).
+        """
+        import torch
+        from transformers import DynamicCache
+
+        device = self._model.device
+        shared = min(_common_prefix(batch), min(map(len, batch)) - 1)
+        if shared < _SHARED_TOKENS or len(batch) < _SHARED_ROWS:
+            shared = 0
+        width = max(map(len, batch))
+        padding = [width - len(ids) for ids in batch]
+        rest = torch.tensor([[0] * pad + list(ids[shared:]) for pad, ids in zip(padding, batch, strict=True)])
+        mask = torch.tensor([[1] * shared + [0] * pad + [1] * (width - shared - pad) for pad in padding])
+        rest, mask = rest.to(device), mask.to(device)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, shared:]
+        cache = DynamicCache(config=self._model.config)
+        if shared:
+            prefix = torch.tensor([list(batch[0][:shared])], device=device)
+            self._model(input_ids=prefix, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            cache.batch_repeat_interleave(len(batch))
+        output = self._model(
+            input_ids=rest,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1].float(), cache, (mask, positions[:, -1])
+
+    def _decode(
+        self, batch: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]
+    ) -> list[tuple[list[int], bool]]:
+        """Draws each row's tokens, and tells whether it ended with the end of sequence."""
+        import torch
+
+        ending, eos = self._tokens_that_may_end(sampling.stop), self._tokenizer.eos_token_id
+        drawn: list[list[int]] = [[] for _ in batch]
+        ended = [False] * len(batch)
+        running = list(range(len(batch)))  # the batch row behind each row of the tensors
+        alive = [True] * len(batch)
+        with torch.inference_mode():
+            uniforms = _uniforms(sampling, seeds).to(self._model.device)
+            logits, cache, (mask, position) = self._prefill(batch)
+            for step in range(sampling.max_new_tokens):
+                tokens = _choose(logits, sampling, uniforms[:, step])
+                for row, token in zip(running, tokens.tolist(), strict=True):
+                    if not alive[row]:
+                        continue
+                    if token == eos:
+                        ended[row], alive[row] = True, False
+                        continue
+                    drawn[row].append(token)
+                    if token in ending and _cut(self._tokenizer.decode(drawn[row]), sampling.stop) is not None:
+                        alive[row] = False
+                kept = [index for index, row in enumerate(running) if alive[row]]
+                if not kept or step == sampling.max_new_tokens - 1:
+                    break
+                if len(kept) < _LEAVE_SHARE * len(running):
+                    chosen = torch.tensor(kept, device=mask.device)
+                    running = [running[index] for index in kept]
+                    tokens, mask, position, uniforms = tokens[chosen], mask[chosen], position[chosen], uniforms[chosen]
+                    cache.batch_select_indices(chosen)
+                mask = torch.cat([mask, mask.new_ones(len(running), 1)], -1)
+                position = position + 1
+                output = self._model(
+                    input_ids=tokens[:, None],
+                    attention_mask=mask,
+                    position_ids=position[:, None],
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=1,
+                )
+                logits = output.logits[:, -1].float()
+        return list(zip(drawn, ended, strict=True))
+
+    def _tokens_that_may_end(self, stop: tuple[str, ...]) -> frozenset[int]:
+        """Finds the tokens after which a stop string can be complete: those with the last character of one."""
+        if stop not in self._ending_tokens:
+            last = {text[-1] for text in stop}
+            every = not all(character.isascii() for character in last)  # such a character may span tokens
+            self._ending_tokens[stop] = frozenset(
+                i
+                for i in range(len(self._tokenizer) if stop else 0)
+                if every or last & set(self._tokenizer.decode([i]))
+            )
+        return self._ending_tokens[stop]
+
+    def _text(self, tokens: list[int], stop: tuple[str, ...], ended: bool) -> tuple[str, Literal["stop", "length"]]:
+        text = self._tokenizer.decode(tokens)
+        cut = _cut(text, stop)
+        if cut is not None:
+            return text[:cut], "stop"
+        return text, "stop" if ended else "length"
+
+
+_Rows = tuple[Any, Any]  # attention mask (B, T), last position (B,)
+
+
+def _common_prefix(batch: Sequence[Sequence[int]]) -> int:
+    """Counts the tokens with which every prompt of a batch begins: those of its first and last in order."""
+    first, last = min(map(list, batch)), max(map(list, batch))
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+
+
+def _cut(text: str, stop: Sequence[str]) -> int | None:
+    """Finds where the first stop string begins."""
+    return min((at for s in stop if (at := text.find(s)) >= 0), default=None)
+
+
+def _uniforms(sampling: Sampling, seeds: Sequence[int]) -> Any:
+    """Draws the uniform numbers (B, max_new_tokens) that decide each row's samples, from the row's own seeds."""
+    import numpy as np
+    import torch
+
+    if sampling.temperature == 0:
+        return torch.zeros(len(seeds), sampling.max_new_tokens)
+    rows = [np.random.default_rng([sampling.seed, seed]).random(sampling.max_new_tokens, np.float32) for seed in seeds]
+    return torch.from_numpy(np.stack(rows))
+
+
+def _choose(logits: Any, sampling: Sampling, uniform: Any) -> Any:
+    """Picks the next tokens (B,) from logits (B, V): the likeliest, or by the inverse of the cumulative distribution.
+
+    Source: nucleus sampling, Holtzman et al. 2020, arXiv 1904.09751.
+    """
+    import torch
+
+    if sampling.temperature == 0:
+        return logits.argmax(-1)
+    probability = torch.softmax(logits / sampling.temperature, -1)
+    probability, order = probability.sort(-1, descending=True)
+    before = probability.cumsum(-1) - probability
+    probability = probability.masked_fill(before >= sampling.top_p, 0.0)
+    cumulative = probability.cumsum(-1)
+    index = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)
+    last = (probability > 0).sum(-1, keepdim=True) - 1  # a product rounded up would fall outside the nucleus
+    return order.gather(-1, torch.minimum(index, last))[:, 0]
+
+
+def _device_in_words(kind: str) -> str:
+    import torch
+
+    if kind == "cuda":
+        return str(torch.cuda.get_device_name(0))
+    return f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads"

@@ -5,6 +5,7 @@ Where a number comes from a paper the name stands beside it; "proposal" marks ou
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alignment.strict import setting
@@ -78,10 +79,10 @@ class TrainSettings:
     )
     epochs: float = setting(0.0, "passes over the rows; 0 takes the method's own", minimum=0, maximum=100)
     learning_rate: float = setting(0.0, "peak learning rate; 0 takes the method's own", minimum=0, maximum=1)
-    method_epochs: dict[str, float] = setting(
+    method_epochs: Mapping[str, float] = setting(
         {"sft": 2.0, "dpo": 1.0, "orpo": 2.0, "kto": 1.0, "simpo": 1.0}, "passes over the rows, by method"
     )
-    method_learning_rates: dict[str, float] = setting(
+    method_learning_rates: Mapping[str, float] = setting(
         {"sft": 2e-4, "dpo": 5e-6, "orpo": 5e-5, "kto": 5e-6, "simpo": 5e-6},
         "peak learning rates of LoRA, by method; it decays along a cosine",
     )

@@ -21,8 +21,8 @@ START_ANEW = "restore the folder from a backup, or remove it together with check
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A complete checkpoint. `chosen_logp` is the probe's value there: a resumed model must reproduce it."""
+class SavedState:
+    """A complete checkpoint of a run in training. `chosen_logp` is the probe's value there: a resumed model must reproduce it."""
 
     folder: str
     step: int
@@ -30,19 +30,19 @@ class Checkpoint:
     sha256: dict[str, str]
 
 
-def seal(data_dir: Path, folder: Path, step: int, chosen_logp: float) -> Checkpoint:
+def seal(data_dir: Path, folder: Path, step: int, chosen_logp: float) -> SavedState:
     """Makes a saved folder the checkpoint to go on from: every file is on the disk before the pointer names it."""
     digests = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         with open(path, "rb") as stream:
             os.fsync(stream.fileno())
         digests[str(path.relative_to(folder))] = sha256_of_file(path)
-    checkpoint = Checkpoint(str(folder.relative_to(data_dir)), step, chosen_logp, digests)
-    replace_file(data_dir / POINTER, json.dumps(asdict(checkpoint), indent=1))
-    return checkpoint
+    saved = SavedState(str(folder.relative_to(data_dir)), step, chosen_logp, digests)
+    replace_file(data_dir / POINTER, json.dumps(asdict(saved), indent=1))
+    return saved
 
 
-def newest(data_dir: Path) -> Checkpoint | None:
+def newest(data_dir: Path) -> SavedState | None:
     """Finds the checkpoint to go on from, and removes what a crash left half-written.
 
     Returns:
@@ -56,23 +56,23 @@ def newest(data_dir: Path) -> Checkpoint | None:
         shutil.rmtree(data_dir / FOLDER, ignore_errors=True)
         return None
     try:
-        checkpoint = Checkpoint(**json.loads(pointer.read_text(encoding="utf-8")))
+        saved = SavedState(**json.loads(pointer.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise Refusal(f"{pointer}: not a checkpoint's description ({error})", START_ANEW) from error
-    folder = data_dir / checkpoint.folder
-    for name, expected in checkpoint.sha256.items():
+    folder = data_dir / saved.folder
+    for name, expected in saved.sha256.items():
         path = folder / name
         if not path.exists():
-            raise Refusal(f"{path}: missing from the checkpoint of step {checkpoint.step}", START_ANEW)
+            raise Refusal(f"{path}: missing from the checkpoint of step {saved.step}", START_ANEW)
         if (found := sha256_of_file(path)) != expected:
             raise Refusal(
-                f"{path}: broken: sha256 {found[:12]}…, but {expected[:12]}… was written at step {checkpoint.step}",
+                f"{path}: broken: sha256 {found[:12]}…, but {expected[:12]}… was written at step {saved.step}",
                 START_ANEW,
             )
     for leftover in folder.parent.iterdir():
         if leftover != folder:
             shutil.rmtree(leftover)
-    return checkpoint
+    return saved
 
 
 def discard(data_dir: Path) -> None:

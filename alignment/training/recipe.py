@@ -16,7 +16,7 @@ from alignment.monitors import Limits, Vitals
 from alignment.refusal import Refusal
 from alignment.settings import TrainSettings
 from alignment.training.batches import TokenBatches
-from alignment.training.checkpoints import FOLDER, Checkpoint, newest
+from alignment.training.checkpoints import FOLDER, SavedState, newest
 from alignment.training.masks import check_masks
 from alignment.training.methods import METHODS
 from alignment.training.probe import Probe
@@ -31,7 +31,7 @@ class Trained:
     """How a run ended: with an adapter, or interrupted at a checkpoint."""
 
     adapter: Path | None
-    checkpoint: Checkpoint | None
+    saved: SavedState | None
     resumed_from: int  # step; 0 for a run from the start
     rows: int
     too_long: int
@@ -90,7 +90,7 @@ def train_adapter(
     # Model and loop
     trainer_class, config_class = method.trainer()
 
-    class ByTokens(trainer_class):  # type: ignore[misc]
+    class ByTokens(trainer_class):  # type: ignore[misc, valid-type]
         """The trainer with batches by token budget; `get_train_dataloader` is the hook that transformers documents."""
 
         def get_train_dataloader(self) -> Any:
@@ -162,7 +162,7 @@ def train_adapter(
         trainer.model.save_pretrained(adapter, selected_adapters=["default"])
     return Trained(
         adapter=adapter,
-        checkpoint=watch.checkpoint,
+        saved=watch.saved,
         resumed_from=resumed.step if resumed else 0,
         rows=len(fitting),
         too_long=len(rows) - len(fitting),

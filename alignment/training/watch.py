@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from alignment.monitors import Limits, Vitals, breaches
 from alignment.refusal import Refusal
-from alignment.training.checkpoints import FOLDER, Checkpoint, seal
+from alignment.training.checkpoints import FOLDER, SavedState, seal
 from alignment.training.probe import Probe
 
 LOG = "training.jsonl"
@@ -63,7 +63,7 @@ class Watch:
         *,
         probes: int,
         checkpoint_minutes: float,
-        resumed: Checkpoint | None,
+        resumed: SavedState | None,
         margin_starts_at_zero: bool,
     ) -> None:
         self._data_dir = data_dir
@@ -78,7 +78,7 @@ class Watch:
         self._streak = 0
         self._saved_at = time.monotonic()
         self._began_at = time.monotonic()
-        self.checkpoint: Checkpoint | None = resumed
+        self.saved: SavedState | None = resumed
         self.degenerated: list[str] = []
         self.interrupted = False
 
@@ -87,7 +87,7 @@ class Watch:
         """The newest probe."""
         return self._vitals[-1][1]
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> None:
+    def on_train_begin(self, _args: Any, state: Any, _control: Any, *, model: Any, **_: Any) -> None:
         """Takes the first probe, or proves that a resumed run is the one that was interrupted."""
         if self._resumed is None:
             (self._data_dir / LOG).unlink(missing_ok=True)
@@ -102,7 +102,7 @@ class Watch:
             )
         self._rewind_log(self._resumed.step)
 
-    def on_log(self, args: Any, state: Any, control: Any, *, logs: Mapping[str, Any], **_: Any) -> None:
+    def on_log(self, _args: Any, state: Any, _control: Any, *, logs: Mapping[str, Any], **_: Any) -> None:
         """Keeps one step's figures, and checks the first reward margin."""
         if "loss" not in logs:
             return  # the summary at the end of a run
@@ -121,7 +121,7 @@ class Watch:
             for name, value in figures.items():
                 self._voice.measure(name, value, step=step)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> Any:
+    def on_step_end(self, _args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> Any:
         """Probes, saves and stops where it is time to."""
         step, last = state.global_step, state.global_step == state.max_steps
         self._voice.progress(step, state.max_steps, "steps", self._pace(step, state.max_steps))
@@ -139,7 +139,7 @@ class Watch:
             control.should_save = True
         return control
 
-    def on_save(self, args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> None:
+    def on_save(self, _args: Any, state: Any, _control: Any, *, model: Any, **_: Any) -> None:
         """Makes what the trainer has just saved the checkpoint to go on from."""
         folder = self._data_dir / FOLDER / f"checkpoint-{state.global_step}"
         # TRL saves its frozen copy of a continued adapter beside the trained one. transformers would then load
@@ -147,7 +147,7 @@ class Watch:
         shutil.rmtree(folder / "ref", ignore_errors=True)
         with open(self._data_dir / LOG, "rb") as stream:
             os.fsync(stream.fileno())
-        self.checkpoint = seal(self._data_dir, folder, state.global_step, self._probe.chosen_logp(model))
+        self.saved = seal(self._data_dir, folder, state.global_step, self._probe.chosen_logp(model))
         self._saved_at = time.monotonic()
         self._voice.checkpoint(folder)
 

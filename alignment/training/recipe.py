@@ -7,11 +7,12 @@ instead of an evaluation set; checkpoints by time, named only once they are whol
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alignment.guard import TokenizerGuard
 from alignment.monitors import Limits, Vitals
 from alignment.refusal import Refusal
 from alignment.settings import TrainSettings
@@ -24,6 +25,7 @@ from alignment.training.rows import Row
 from alignment.training.watch import Voice, Watch
 
 ADAPTER = "adapter"
+ANSWERS = ("completion", "chosen", "rejected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +73,23 @@ def train_adapter(
 
     # Parameters
     method = METHODS[settings.method]
-    epochs = settings.epochs or settings.method_epochs[settings.method]
-    learning_rate = settings.learning_rate or settings.method_learning_rates[settings.method]
+    epochs = settings.epochs or _of_method("epochs", settings.method_epochs, settings.method)
+    learning_rate = settings.learning_rate or _of_method(
+        "learning_rates", settings.method_learning_rates, settings.method
+    )
     resumed = newest(data_dir)
     set_seed(seed)
     disable_progress_bars()
     tokenizer.padding_side = "left"
 
     # Data
-    fitting = [row for row in rows if _longest(row, tokenizer) <= settings.max_length]
+    fitting = _fitting(rows, tokenizer, settings.max_length)
     if not fitting:
         raise Refusal(
             f"all {len(rows)} rows are longer than train.max_length = {settings.max_length} tokens", "raise it"
         )
     probe = Probe(fitting, settings.probe_rows, seed, tokenizer)
-    texts = [{key: row[key] for key in ("prompt", "completion", "chosen", "rejected") if key in row} for row in fitting]
+    texts = [{key: row[key] for key in ("prompt", *ANSWERS) if key in row} for row in fitting]
 
     # Model and loop
     trainer_class, config_class = method.trainer()
@@ -172,6 +176,13 @@ def train_adapter(
     )
 
 
+def _of_method(name: str, figures: Mapping[str, Any], method: str) -> float:
+    figure = figures.get(method)
+    if not isinstance(figure, int | float) or not figure > 0:
+        raise Refusal(f"train.method_{name}: {method}: expected a number above 0, got {figure!r}", "mend the profile")
+    return float(figure)
+
+
 def _lora(settings: TrainSettings, config: Any) -> Any:
     return config(
         r=settings.lora_rank,
@@ -192,10 +203,15 @@ def _limits(settings: TrainSettings) -> Limits:
     )
 
 
-def _longest(row: Row, tokenizer: Any) -> int:
-    """Counts the tokens of a row's longest sequence, with the end-of-sequence token."""
-    answers = [row[key] for key in ("completion", "chosen", "rejected") if key in row]
-    return max(len(tokenizer(row["prompt"] + answer)["input_ids"]) for answer in answers) + 1
+def _fitting(rows: Sequence[Row], tokenizer: Any, max_length: int) -> list[Row]:
+    """Leaves out the rows that would be cut, and refuses those that hold a control token."""
+    guard = TokenizerGuard(tokenizer)
+    fitting = []
+    for row in rows:
+        sequences = guard.encode([row["prompt"] + row[key] for key in ANSWERS if key in row])
+        if max(map(len, sequences)) < max_length:  # the end-of-sequence token is still to come
+            fitting.append(row)
+    return fitting
 
 
 def _keep_quiet(trainer: Any) -> None:

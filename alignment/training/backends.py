@@ -1,0 +1,75 @@
+"""Who loads a model for training: transformers and PEFT, or Unsloth on an NVIDIA GPU.
+
+Both leave a model that the recipe trains: a base that gets a new adapter, or a PEFT model whose last adapter is
+trained on. Training an adapter further keeps every model at one base and one adapter.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+from alignment.checkpoint import Checkpoint, load_model, load_tokenizer
+from alignment.refusal import Refusal
+from alignment.settings import EngineSettings, TrainSettings
+
+
+def choose_backend(settings: TrainSettings) -> tuple[str, str]:
+    """Picks the backend, and says why.
+
+    It looks for the driver's tool and imports nothing: Unsloth must come before torch's other users.
+
+    Raises:
+        Refusal: Unsloth was asked for and is not installed.
+    """
+    installed, gpu = find_spec("unsloth") is not None, shutil.which("nvidia-smi") is not None
+    if settings.backend == "unsloth" and not installed:
+        raise Refusal(
+            "train.backend: unsloth is not installed",
+            "pip install -e '.[gpu]' on a machine with an NVIDIA GPU, or set backend: trl in the profile",
+        )
+    if settings.backend != "auto":
+        return settings.backend, "the profile names it"
+    if installed and gpu:
+        return "unsloth", "it is installed and there is an NVIDIA GPU"
+    return "trl", "there is no NVIDIA GPU" if installed else "unsloth is not installed"
+
+
+def load_for_training(
+    backend: str, checkpoint: Checkpoint, settings: TrainSettings, engine: EngineSettings, seed: int
+) -> tuple[Any, Any]:
+    """Loads a model to be trained, and its tokenizer.
+
+    Returns:
+        The base model without an adapter, or a PEFT model with a trainable one; and the tokenizer.
+    """
+    if backend == "unsloth":
+        from alignment.training.unsloth_backend import load
+
+        return load(checkpoint, settings, seed)
+    return _load(checkpoint, engine)
+
+
+def _load(checkpoint: Checkpoint, engine: EngineSettings) -> tuple[Any, Any]:
+    import torch
+
+    if engine.threads:
+        torch.set_num_threads(engine.threads)
+    device = engine.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    tokenizer = load_tokenizer(checkpoint.base)
+    if not checkpoint.adapters:
+        return load_model(checkpoint, device), tokenizer
+    *below, last = checkpoint.adapters
+    if below and checkpoint.quantization != "none":
+        raise Refusal(
+            f"model: {len(checkpoint.adapters)} adapters on a base in 4 bits, of which only the last can be trained",
+            "merge them first (merge: true at the end of the run that makes them)",
+        )
+    from peft import PeftModel
+
+    model = load_model(replace(checkpoint, adapters=tuple(below)), device)
+    return PeftModel.from_pretrained(model, last, is_trainable=True), tokenizer

@@ -1,0 +1,60 @@
+"""The signs of degeneration."""
+
+from __future__ import annotations
+
+import pytest
+
+from alignment.monitors import Limits, Vitals, breaches, distinct, repetition
+
+HEALTHY = Vitals(chosen_logp=-0.6, eos_rate=1.0, repetition=0.0, distinct_2=0.8)
+LIMITS = Limits()
+
+
+def judged(had_eos: bool = True, **now: float) -> list[str]:
+    figures = {name: getattr(HEALTHY, name) for name in ("chosen_logp", "eos_rate", "repetition", "distinct_2")}
+    return breaches(Vitals(**{**figures, **now}), HEALTHY, HEALTHY, had_eos, LIMITS)
+
+
+def test_repetition_counts_repeated_four_grams() -> None:
+    """ "a b c d a b c d" has five 4-grams, of which the last repeats the first: 1/5; a short text repeats nothing."""
+    assert repetition(["a b c d a b c d"]) == pytest.approx(0.2)
+    assert repetition(["a b c d a b c d", "a"]) == pytest.approx(0.1)
+    assert repetition([]) == 0
+
+
+def test_distinct_counts_over_all_texts() -> None:
+    """ "a b a b" has the bigrams ab, ba, ab: two of three are distinct; twice the text, two of six."""
+    assert distinct(["a b a b"]) == pytest.approx(2 / 3)
+    assert distinct(["a b a b"] * 2) == pytest.approx(2 / 6)
+    assert distinct(["a"]) == 1
+
+
+def test_healthy_model_breaches_nothing() -> None:
+    """A model like at the start, or better, is left alone."""
+    assert judged() == []
+    assert judged(chosen_logp=-0.1) == []
+
+
+@pytest.mark.parametrize(("chosen_logp", "stops"), [(-0.689, False), (-0.691, True)])
+def test_chosen_logp_may_fall_by_its_share(chosen_logp: float, stops: bool) -> None:
+    """15 % of −0.6 nats is 0.09: the band ends at −0.69."""
+    assert bool(judged(chosen_logp=chosen_logp)) is stops
+
+
+def test_chosen_logp_near_zero_may_wobble() -> None:
+    """From −0.01 nats a fall of 15 % is noise: it may fall by the slack of 0.05."""
+    first = Vitals(-0.01, 1, 0, 0.8)
+    assert breaches(Vitals(-0.05, 1, 0, 0.8), first, HEALTHY, True, LIMITS) == []
+    assert breaches(Vitals(-0.07, 1, 0, 0.8), first, HEALTHY, True, LIMITS)
+
+
+def test_eos_rate_counts_once_it_was_reached() -> None:
+    """A base model does not stop yet; a model that did and no longer does has unlearned it."""
+    assert judged(had_eos=False, eos_rate=0.2) == []
+    assert "end by themselves" in judged(eos_rate=0.94)[0]
+
+
+def test_repetition_and_distinct_are_held_against_the_rows() -> None:
+    """The bands are set by what the rows themselves look like, not by a literal."""
+    assert "repetition" in judged(repetition=0.16)[0]
+    assert "distinct-2" in judged(distinct_2=0.39)[0]

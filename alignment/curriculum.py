@@ -272,7 +272,7 @@ def _rows(kind: type[T], path: Path, where: str, faults: list[str]) -> tuple[T, 
         return ()
     expected = {f.name: _TYPES[str(f.type)] for f in fields(kind)}  # type: ignore[arg-type]
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         at = f"{where}/{path.name}:{number}"
         try:
             row = json.loads(line)
@@ -280,7 +280,7 @@ def _rows(kind: type[T], path: Path, where: str, faults: list[str]) -> tuple[T, 
             faults.append(f"{at}: not JSON: {error}")
             continue
         if not isinstance(row, dict) or set(row) != set(expected):
-            faults.append(f"{at}: expected the keys {', '.join(expected)}, got {line[:120]}")
+            faults.append(f"{at}: expected the keys {', '.join(expected)}, got {line[:120]!r}")
         elif wrong := [key for key, type_ in expected.items() if not isinstance(row[key], type_)]:
             faults.append(f"{at}: {wrong[0]} is {row[wrong[0]]!r}")
         else:

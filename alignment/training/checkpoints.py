@@ -69,7 +69,7 @@ def newest(data_dir: Path) -> SavedState | None:
                 f"{path}: broken: sha256 {found[:12]}…, but {expected[:12]}… was written at step {saved.step}",
                 START_ANEW,
             )
-    for leftover in folder.parent.iterdir():
+    for leftover in folder.parent.glob("checkpoint-*"):
         if leftover != folder:
             shutil.rmtree(leftover)
     return saved

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from alignment.provenance import replace_file
+
 
 class Journal:
     """The rows that are done, and the place for more."""
@@ -41,3 +43,18 @@ class Journal:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         os.close(self._descriptor)
+
+
+def go_on_with(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Makes sure that what lies in a run's folder was made by the same plan; what another plan made is set aside.
+
+    Args:
+        plan: everything that the rows depend on: settings, seed and the hashes of the inputs.
+    """
+    path = folder / "plan.json"
+    text = json.dumps(plan, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    for stale in sorted(folder.glob("*.jsonl")):
+        os.replace(stale, stale.with_suffix(".superseded"))
+    replace_file(path, text)

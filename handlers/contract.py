@@ -44,7 +44,7 @@ class Parameter:
             if not isinstance(value, str):
                 return expected
             if os.path.isabs(value) or ".." in Path(value).parts or "\0" in value:
-                return f"{self.name}: {value!r} is not a path inside the workspace; give it relative to the workspace's root"
+                return f"{self.name}: {value!r} is not a path inside the workspace; write it relative to the root"
             return None
         if isinstance(value, bool) != (self.type is bool):
             return expected
@@ -52,6 +52,8 @@ class Parameter:
             return expected
         if self.choices and value not in self.choices:
             return f"{self.name}: {value!r} is not one of {', '.join(self.choices)}"
+        if not isinstance(value, int | float):
+            return None
         if self.minimum is not None and not value >= self.minimum:
             return f"{self.name}: {value!r} is less than {self.minimum:g}"
         if self.maximum is not None and not value <= self.maximum:

@@ -1,0 +1,113 @@
+"""Whether the log proves itself, and whether folders, views and replay say the same. `cai verify`, `cai rebuild`.
+
+Reads only, but for `restore`, which is for a workspace without a running daemon.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from daemon import folders, log, narrate, taskfile
+from daemon.lifecycle import FOLDERS, Moved, Status, Task
+from daemon.log import EventLog
+from daemon.workspace import Workspace
+
+
+def log_faults(path: Path) -> list[str]:
+    """Lists everything that is wrong with the log itself.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    connection = log.connect_readonly(path)
+    try:
+        return log.faults(connection)
+    except sqlite3.DatabaseError as error:
+        return [f"SQLite: {error}; the file is damaged: restore state/events.db from a copy"]
+    finally:
+        connection.close()
+
+
+def disagreements(workspace: Workspace) -> list[str]:
+    """Lists where folders and views differ from what a replay of the log says. For a queue at rest.
+
+    Raises:
+        FileNotFoundError: there is no log.
+    """
+    connection = log.connect_readonly(workspace.log)
+    try:
+        rows = list(log.select_events(connection, "WHERE task_id IS NOT NULL"))
+        tasks = log.fold(rows)
+        viewed = dict(connection.execute("SELECT task_id, status FROM tasks"))
+        costs = dict(connection.execute("SELECT task_id, sum(usd) FROM costs GROUP BY task_id"))
+    finally:
+        connection.close()
+    found = []
+    for task in tasks.values():
+        if viewed.get(task.id) != task.status:
+            found.append(f"{task.id}: the view tasks says {viewed.get(task.id)}, the replay {task.status}")
+        if abs(costs.get(task.id, 0.0) - task.usd) > 1e-9:
+            found.append(f"{task.id}: the view costs says {costs.get(task.id)} USD, the replay {task.usd}")
+    found += [f"{name}: in the view tasks, but not in the replay" for name in viewed.keys() - tasks.keys()]
+
+    lines = {task.id: narrate.status_lines(r for r in rows if r.task_id == task.id)[0] for task in tasks.values()}
+    on_disk: dict[str, list[Status]] = {}
+    for status in FOLDERS:
+        for name in folders.names(workspace.folder(status)):
+            on_disk.setdefault(name, []).append(status)
+    for task in tasks.values():
+        found += _file_faults(workspace, task, on_disk.pop(task.id, []), lines[task.id])
+    found += [
+        f"{name}: lies in {status.value}/, but the log knows no such task"
+        for name, places in on_disk.items()
+        for status in places
+        if status is not Status.PENDING  # just dropped: no daemon has seen it yet
+    ]
+    return found
+
+
+def _file_faults(workspace: Workspace, task: Task, places: list[Status], lines: list[str]) -> list[str]:
+    folder = task.status.folder
+    if folder is None or (task.status is Status.COMPLETED and task.place is None):
+        return []
+    if folder not in places:
+        where = ", ".join(f"{p.value}/" for p in places) or "no folder"
+        return [f"{task.id}: is {task.status}, but its file lies in {where}"]
+    try:
+        content, _ = folders.read(workspace.file(folder, task.id))
+    except (folders.Unfit, folders.NotReady):
+        return []
+    missing = [line for line in lines if line.encode() not in content]
+    return [f"{task.id}: its file lacks the status line {line!r}" for line in missing]
+
+
+def restore(workspace: Workspace, event_log: EventLog, at: str, event_id: str) -> list[str]:
+    """Drops and rebuilds the projections: the views, and every file that is missing from the folder of its task.
+
+    Returns:
+        What was done, a line each.
+    """
+    event_log.rebuild_views()
+    done = ["the views were dropped and created anew"]
+    moved: list[Moved] = []
+    for task in event_log.replay().values():
+        folder = task.status.folder
+        if folder is None or (task.status is Status.COMPLETED and task.place is None):
+            continue
+        target = workspace.file(folder, task.id)
+        if target.exists():
+            continue
+        elsewhere = [s for s in FOLDERS if workspace.file(s, task.id).exists()]
+        if elsewhere:
+            folders.move(workspace.file(elsewhere[0], task.id), target)
+            done.append(f"{task.id}: moved from {elsewhere[0].value}/ to {folder.value}/")
+        else:
+            content = taskfile.render(task.text.encode(), *narrate.status_lines(event_log.of_task(task.id)))
+            folders.create(target, content)
+            done.append(f"{task.id}: written anew into {folder.value}/ from the log")
+        moved.append(Moved(task.id, elsewhere[0] if elsewhere else None, folder))
+    ids = (f"{event_id}-{number}" for number in range(len(moved)))
+    if moved:
+        event_log.append(moved, at, ids, actor="rebuild")
+    return done

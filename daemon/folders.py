@@ -1,0 +1,238 @@
+"""Files of the task folders: read safely, moved without overwriting, rewritten without losing a word.
+
+Everything here is about the disk; what a file means is `taskfile`'s business and what follows from it `lifecycle`'s.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_SIZE_BYTES = 1 << 20  # a task file is a page of text
+TEMPORARY = ".cai-tmp"
+
+_F_SETLEASE = 1024
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
+_AT_FDCWD = -100
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Unfit(Exception):
+    """What lies under the name is no file that the queue may touch."""
+
+
+class NotReady(Exception):
+    """Somebody is still writing the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What tells one state of a file from another."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Mark:
+        """Takes the mark of a stat."""
+        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def names(folder: Path) -> dict[str, Mark]:
+    """Lists the task files of a folder, by name without `.md`; hidden and other files are nobody's business.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    found = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_task_name(entry.name):
+                try:
+                    found[entry.name[:-3]] = Mark.of(entry.stat(follow_symlinks=False))
+                except FileNotFoundError:
+                    continue
+    return found
+
+
+def is_task_name(name: str) -> bool:
+    """Tells whether a file's name makes it the queue's business."""
+    return name.endswith(".md") and not name.startswith(".")
+
+
+def mark_of(path: Path) -> Mark | None:
+    """Gives a file's mark, or None where there is none."""
+    try:
+        return Mark.of(os.lstat(path))
+    except FileNotFoundError:
+        return None
+
+
+def read(path: Path) -> tuple[bytes, Mark]:
+    """Reads a task file that somebody else wrote.
+
+    Returns:
+        Its content and the mark of what was read.
+
+    Raises:
+        Unfit: it is a link, a pipe, a folder, too large, or not ours to read.
+        NotReady: it is empty, or a process has it open for writing.
+        FileNotFoundError: it has gone.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise
+        kinds = {errno.ELOOP: "a symbolic link", errno.ENXIO: "a socket or a pipe", errno.EACCES: "not readable"}
+        raise Unfit(
+            f"file: {kinds.get(error.errno or 0, os.strerror(error.errno or 0))}; put a plain file here"
+        ) from error
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+            raise Unfit(f"file: {kind}; put a plain file here")
+        if found.st_nlink > 1:
+            raise Unfit(
+                f"file: it has {found.st_nlink} hard links, so it could change behind the queue's back; copy it"
+            )
+        if found.st_size > MAX_SIZE_BYTES:
+            raise Unfit(f"file: {found.st_size:,} bytes; a task file has at most {MAX_SIZE_BYTES:,}")
+        if found.st_size == 0 or has_writer(fd):
+            raise NotReady(str(path))
+        content = b""
+        while chunk := os.read(fd, MAX_SIZE_BYTES + 1 - len(content)):
+            content += chunk
+        return content, Mark.of(found)
+    finally:
+        os.close(fd)
+
+
+def has_writer(fd: int) -> bool:
+    """Tells whether any process has the file open for writing: the kernel grants a read lease only where none has.
+
+    File systems without leases (network ones, mostly) answer no: there, the caller waits for the file to stay the
+    same. Whoever calls this ignores SIGIO, which the kernel sends if a writer comes while the lease is held.
+    """
+    try:
+        fcntl.fcntl(fd, _F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    fcntl.fcntl(fd, _F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def move(src: Path, dst: Path) -> None:
+    """Moves a file, never over another one; when it returns, the move is on disk.
+
+    Raises:
+        FileExistsError: something lies at `dst`.
+        FileNotFoundError: nothing lies at `src`.
+    """
+    fd = os.open(src, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    _rename(src, dst, _RENAME_NOREPLACE)
+    sync_folder(dst.parent)
+    sync_folder(src.parent)
+
+
+def create(path: Path, content: bytes) -> None:
+    """Writes a new file that is there whole or not at all.
+
+    Raises:
+        FileExistsError: there is one of this name.
+    """
+    temporary = _write_aside(path, content, mode=0o644)
+    try:
+        _rename(temporary, path, _RENAME_NOREPLACE)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def rewrite(path: Path, old: bytes, new: bytes) -> Mark | None:
+    """Replaces a file's content, unless somebody has changed it from `old` in the meantime.
+
+    The new file is exchanged with the old one in one step, and the old one looked at again before it is dropped: what an
+    editor saves at that very moment is never lost.
+
+    Returns:
+        The mark of the file that now holds `new`, or None where it still holds what the other one wrote.
+
+    Raises:
+        FileNotFoundError: the file has gone.
+    """
+    temporary = _write_aside(path, new, mode=stat.S_IMODE(os.stat(path).st_mode))
+    written = Mark.of(os.lstat(temporary))
+    try:
+        _rename(temporary, path, _RENAME_EXCHANGE)
+    except FileNotFoundError:
+        temporary.unlink(missing_ok=True)
+        raise
+    try:
+        fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # a file system that cannot exchange has replaced it
+        return written
+    try:
+        unchanged = not has_writer(fd) and os.pread(fd, MAX_SIZE_BYTES + 1, 0) == old
+    finally:
+        os.close(fd)
+    if not unchanged:
+        _rename(temporary, path, _RENAME_EXCHANGE)
+    temporary.unlink()
+    return written if unchanged else None
+
+
+def sweep(folder: Path) -> None:
+    """Deletes what a crash left of `create` and `rewrite`."""
+    for entry in os.scandir(folder):
+        if entry.name.startswith(".") and entry.name.endswith(TEMPORARY):
+            os.unlink(entry.path)
+
+
+def sync_folder(path: Path) -> None:
+    """Makes a folder's entries durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _write_aside(path: Path, content: bytes, mode: int) -> Path:
+    temporary = path.with_name(f".{path.name}{TEMPORARY}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fchmod(fd, mode)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    return temporary
+
+
+def _rename(src: Path, dst: Path, flags: int) -> None:
+    if _libc.renameat2(_AT_FDCWD, os.fsencode(src), _AT_FDCWD, os.fsencode(dst), flags) == 0:
+        return
+    code = ctypes.get_errno()
+    if code == errno.EINVAL and flags == _RENAME_EXCHANGE:  # a file system without exchange: the last writer wins there
+        os.replace(src, dst)
+        return
+    if code == errno.EINVAL:  # without NOREPLACE: a link fails where the name is taken
+        os.link(src, dst)
+        os.unlink(src)
+        return
+    raise OSError(code, os.strerror(code), str(src), None, str(dst))

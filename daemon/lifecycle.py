@@ -1,0 +1,590 @@
+"""The life of a task, as pure functions: a command and a state give events, an event and a state give the next state.
+
+    decide(task, command) -> events     may refuse, with the reason
+    evolve(task, event)   -> task       total: never fails on a logged event
+
+The event log is the truth and this module says what it means. It imports the standard library and the contract with the
+handlers, nothing else: clock, names, paths and processes are other modules' business and come in as arguments.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, assert_never
+
+from handlers import contract
+
+
+class Status(StrEnum):
+    """Where a task stands. The first four are also the folder that holds its file."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    BLOCKED = "blocked"
+    WITHDRAWN = "withdrawn"  # deleted from pending/ or blocked/
+    IGNORED = "ignored"  # not a regular file: left where it lies
+
+    @property
+    def folder(self) -> Status | None:
+        """The folder that the task's file belongs in, or None where it belongs nowhere."""
+        return None if self in (Status.WITHDRAWN, Status.IGNORED) else self
+
+
+FOLDERS = (Status.PENDING, Status.IN_PROGRESS, Status.COMPLETED, Status.BLOCKED)
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """A success criterion that the daemon checks itself, such as `pairs.unique >= 500`."""
+
+    metric: str
+    op: str
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.op} {self.bound:g}"
+
+    def met(self, metrics: Mapping[str, float]) -> bool:
+        """Tells whether the run's metrics meet the criterion; a metric that was not measured does not."""
+        return self.metric in metrics and OPERATORS[self.op](metrics[self.metric], self.bound)
+
+
+OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a task file asks for."""
+
+    handler: str | None = None  # None: a task for the person or agent in `assignee`
+    assignee: str | None = None
+    stage: int | None = None
+    depends_on: tuple[str, ...] = ()
+    estimate: str = ""
+    budget_usd: float | None = None
+    review: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    criteria: tuple[Criterion, ...] = ()
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Spec:
+        """Rebuilds a spec from the log's JSON."""
+        return cls(
+            **{
+                **raw,
+                "depends_on": tuple(raw["depends_on"]),
+                "criteria": tuple(Criterion(**c) for c in raw["criteria"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a task that keeps crashing is tried again."""
+
+    max_crashes: int = 3  # in a row, without a checkpoint between them
+    backoff_s: float = 2.0  # doubled after each crash
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the log says of one task."""
+
+    id: str
+    seq: int = 0  # of its submission: the queue's last tie-break
+    spec: Spec | None = None  # None: the file was refused
+    text: str = ""
+    status: Status = Status.PENDING
+    place: Status | None = Status.PENDING  # the folder where the file was last confirmed; None: it is nowhere
+    reason: str = ""  # why it is blocked
+    run: int = 0  # runs begun; a run goes on over attempts until it completes or the task changes
+    attempt: int = 0  # attempts of this run
+    crashes: int = 0  # attempts in a row that ended without an outcome or a checkpoint
+    live: bool = False  # an attempt has been claimed and its end is not logged yet
+    spawned: bool = False  # that attempt's process is known
+    offset: int = 0  # bytes of that attempt's events.jsonl that are in the log
+    charged_s: float = 0.0  # seconds of that attempt that are paid for in the log
+    not_before: float = 0.0  # seconds since the epoch: back-off after a crash
+    usd: float = 0.0  # spent so far, all runs together
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    artifacts: tuple[str, ...] = ()
+
+    @property
+    def run_id(self) -> str:
+        """The name of the current run, the same over its attempts."""
+        return f"{self.id}.{self.run}"
+
+    @property
+    def unwanted(self) -> bool:
+        """Tells whether an attempt is alive that the task no longer wants: cancelled, blocked or sent back."""
+        return self.live and self.status is not Status.IN_PROGRESS
+
+
+# ------------------------------------------------------------------ events: what happened
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A task file was seen whole and found good; its text is kept here for ever."""
+
+    task_id: str
+    text: str
+    spec: Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A file cannot be a task, for all of `faults`. `stays` where it is not even a file that may be moved."""
+
+    task_id: str
+    faults: tuple[str, ...]
+    text: str = ""
+    stays: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A person changed the file. A run that has begun keeps to its snapshot."""
+
+    task_id: str
+    text: str
+    spec: Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The file was deleted from pending/ or blocked/."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The task was taken up; `run_id` names its run."""
+
+    task_id: str
+    run_id: str
+    attempt: int
+    by: str = "daemon"
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The work is done and every success criterion that can be checked is met."""
+
+    task_id: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    artifacts: tuple[str, ...] = ()
+    met: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A person has to act: `reason` says what is wrong, `needs` what to do."""
+
+    task_id: str
+    reason: str
+    needs: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    met: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    """The task goes back to pending/: a stop, a crash or a person's hand."""
+
+    task_id: str
+    reason: str
+    crashed: bool = False
+    not_before: float = 0.0
+    fresh: bool = False  # begin a new run instead of going on with the last one
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A person took the file out of the queue."""
+
+    task_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The daemon's own move of the file is on disk. `src` is None where the file was restored from the log."""
+
+    task_id: str
+    src: Status | None
+    dst: Status
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """Somebody else moved or deleted the file."""
+
+    task_id: str
+    src: Status | None
+    dst: Status | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """The attempt's shim is running; pid, start time and boot id together name it."""
+
+    task_id: str
+    run_id: str
+    attempt: int
+    pid: int
+    start_time: int
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A line of the handler's events.jsonl, which ends at byte `offset`.
+
+    `kind` is progressed, measured, produced or checkpointed.
+    """
+
+    task_id: str
+    run_id: str
+    attempt: int
+    kind: str
+    offset: int
+    report: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """The handler proposed another task file."""
+
+    task_id: str
+    run_id: str
+    attempt: int
+    offset: int
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The attempt's processes are gone. `ending` says how: completed, blocked, failed, requeue, or crashed."""
+
+    task_id: str
+    run_id: str
+    attempt: int
+    ending: str
+    code: int | None = None
+    signal: int | None = None
+    seconds: float = 0.0
+    max_rss_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CostAccrued:
+    """Seconds of the machine, priced."""
+
+    task_id: str
+    run_id: str
+    attempt: int
+    seconds: float
+    usd: float
+    usd_per_hour: float
+
+
+TaskEvent = (
+    Submitted
+    | Rejected
+    | Edited
+    | Withdrawn
+    | Claimed
+    | Completed
+    | Blocked
+    | Requeued
+    | Cancelled
+    | Moved
+    | External
+    | Spawned
+    | Reported
+    | Proposed
+    | Exited
+    | CostAccrued
+)
+
+
+# ------------------------------------------------------------------ commands: what somebody wants
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """A good task file lies in pending/."""
+
+    text: str
+    spec: Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A file in pending/ cannot be a task."""
+
+    faults: tuple[str, ...]
+    text: str = ""
+    stays: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A person changed the file where it lies."""
+
+    text: str
+    spec: Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Relocate:
+    """A person moved the file to `dst`, or away (None)."""
+
+    dst: Status | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The scheduler gives the task its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The daemon stops the task, such as for its budget."""
+
+    reason: str
+    needs: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The attempt's processes are gone; this is what they left."""
+
+    outcome: contract.Outcome | None  # None: they left none, which is a crash
+    now: float  # seconds since the epoch
+    limits: Limits
+    code: int | None = None
+    signal: int | None = None
+    seconds: float = 0.0
+    max_rss_bytes: int = 0
+    stderr_tail: str = ""
+
+
+Command = Submit | Reject | Edit | Relocate | Claim | Block | Settle
+
+
+class Refused(Exception):
+    """The command does not fit the task's state; the message says why."""
+
+
+def decide(task: Task | None, task_id: str, command: Command) -> Sequence[TaskEvent]:
+    """Decides what follows from a command.
+
+    Args:
+        task: the task as the log knows it, or None where it does not.
+        task_id: the task's name, which is its file's name without `.md`.
+        command: what somebody wants.
+
+    Returns:
+        The events to log, in order; none where nothing changes.
+
+    Raises:
+        Refused: the command does not fit the task's state.
+    """
+    match command:
+        case Submit(text, spec):
+            if task and task.spec and task.status is not Status.WITHDRAWN:
+                raise Refused(f"a task of this name is {task.status} already")
+            return [Submitted(task_id, text, spec)]
+        case Reject(faults, text, stays):
+            known = task is not None and stays and task.status is Status.IGNORED and task.reason == "; ".join(faults)
+            return [] if known else [Rejected(task_id, faults, text, stays)]
+        case _ if task is None:
+            raise Refused("there is no such task")
+        case Edit(text, spec):
+            return [] if text == task.text and spec == task.spec else [Edited(task_id, text, spec)]
+        case Relocate(dst):
+            return [External(task_id, task.place, dst), *_meaning_of_move(task, dst)]
+        case Claim():
+            if task.status is not Status.PENDING or task.live or not task.spec:
+                raise Refused(f"only a pending task can be claimed, this one is {task.status}")
+            fresh = task.run == 0
+            return [Claimed(task_id, f"{task_id}.{task.run + fresh}", task.attempt + 1)]
+        case Block(reason, needs):
+            return [Blocked(task_id, reason, needs)]
+        case Settle():
+            return _settle(task, command)
+        case _:
+            assert_never(command)
+
+
+def _meaning_of_move(task: Task, dst: Status | None) -> Sequence[TaskEvent]:
+    """A user's hand is a command; a move that means nothing here is undone, since the file's place is a projection."""
+    for_people = bool(task.spec and not task.spec.handler)
+    match task.status, dst:
+        case ((Status.PENDING | Status.BLOCKED), None):
+            return [Withdrawn(task.id)]
+        case ((Status.PENDING | Status.IN_PROGRESS), Status.BLOCKED):
+            return [Cancelled(task.id, "moved to blocked/ by hand")]
+        case Status.PENDING, Status.IN_PROGRESS if for_people:
+            return [Claimed(task.id, f"{task.id}.{task.run or 1}", task.attempt + 1, by="hand")]
+        case ((Status.PENDING | Status.IN_PROGRESS | Status.BLOCKED), Status.COMPLETED) if for_people:
+            return [Completed(task.id)]
+        case Status.IN_PROGRESS, Status.COMPLETED:
+            return [Cancelled(task.id, "moved to completed/ by hand before it was done")]
+        case Status.IN_PROGRESS, Status.PENDING:
+            return [Requeued(task.id, "moved back to pending/ by hand")]
+        case Status.BLOCKED, Status.PENDING:
+            return [Requeued(task.id, "moved back to pending/ by hand")]
+        case Status.COMPLETED, Status.PENDING:
+            return [Requeued(task.id, "moved back to pending/ by hand, to run again", fresh=True)]
+        case _:
+            return []
+
+
+def _settle(task: Task, end: Settle) -> Sequence[TaskEvent]:
+    """Turns the end of an attempt into what the task does next. A durable outcome is never run again."""
+    ending = type(end.outcome).__name__.lower() if end.outcome else "crashed"
+    exited = Exited(task.id, task.run_id, task.attempt, ending, end.code, end.signal, end.seconds, end.max_rss_bytes)
+    if task.status is not Status.IN_PROGRESS:
+        return [exited]
+    assert task.spec is not None  # a task in progress was submitted
+    match end.outcome:
+        case contract.Completed(metrics, artifacts):
+            met = tuple(str(c) for c in task.spec.criteria if c.met(metrics))
+            missed = [c for c in task.spec.criteria if not c.met(metrics)]
+            if not missed:
+                return [exited, Completed(task.id, metrics, artifacts, met)]
+            figures = "; ".join(f"`{c}` but {c.metric} is {_figure(metrics, c.metric)}" for c in missed)
+            needs = "look at the run's report, change the task or the criterion, and move the file back to pending/"
+            return [exited, Blocked(task.id, f"success criteria not met: {figures}", needs, metrics, met)]
+        case contract.Blocked(reason, needs, metrics):
+            return [exited, Blocked(task.id, reason, needs, metrics)]
+        case contract.Failed(reason):
+            return [exited, Blocked(task.id, f"the handler failed: {reason}", f"see `cai logs {task.id}`")]
+        case contract.Requeue(checkpoint):
+            return [
+                exited,
+                Requeued(task.id, f"stopped on request{f', checkpoint {checkpoint}' if checkpoint else ''}"),
+            ]
+        case None:
+            how = f"signal {end.signal}" if end.signal else f"exit code {end.code}" if end.code is not None else "lost"
+            tail = f"; its last words: {end.stderr_tail}" if end.stderr_tail else ""
+            reason = f"attempt {task.attempt} ended without an outcome ({how}){tail}"
+            crashes = task.crashes + 1
+            if crashes >= end.limits.max_crashes:
+                needs = f"see `cai logs {task.id}`; move the file back to pending/ to try again"
+                return [exited, Blocked(task.id, f"{crashes} crashes in a row; {reason}", needs)]
+            wait_s = end.limits.backoff_s * 2 ** (crashes - 1)
+            return [exited, Requeued(task.id, reason, crashed=True, not_before=end.now + wait_s)]
+        case _:
+            assert_never(end.outcome)
+
+
+def _figure(metrics: Mapping[str, float], name: str) -> str:
+    return f"{metrics[name]:g}" if name in metrics else "not measured"
+
+
+# ------------------------------------------------------------------ evolution
+
+
+def evolve(task: Task | None, event: TaskEvent, seq: int) -> Task:
+    """Gives the task as it is after an event. `seq` is the event's place in the log."""
+    task = task or Task(event.task_id)
+    match event:
+        case Submitted(_, text, spec):
+            return replace(
+                task,
+                seq=seq,
+                spec=spec,
+                text=text,
+                status=Status.PENDING,
+                place=Status.PENDING,
+                reason="",
+                run=_next_run(task),
+                attempt=0,
+            )
+        case Rejected(_, faults, text, stays):
+            status = Status.IGNORED if stays else Status.BLOCKED
+            return replace(
+                task, seq=seq, spec=None, text=text, status=status, place=Status.PENDING, reason="; ".join(faults)
+            )
+        case Edited(_, text, spec):
+            changed = task.spec is not None and (spec.handler, spec.stage, spec.params) != (
+                task.spec.handler,
+                task.spec.stage,
+                task.spec.params,
+            )
+            begin_anew = changed and task.status is not Status.IN_PROGRESS
+            return replace(
+                task,
+                text=text,
+                spec=spec,
+                run=_next_run(task) if begin_anew else task.run,
+                attempt=0 if begin_anew else task.attempt,
+            )
+        case Withdrawn():
+            return replace(task, status=Status.WITHDRAWN)
+        case Claimed(_, run_id, attempt, by):
+            return replace(
+                task,
+                status=Status.IN_PROGRESS,
+                reason="",
+                run=int(run_id.rpartition(".")[2]),
+                attempt=attempt,
+                live=by == "daemon",
+                spawned=False,
+                offset=0,
+                charged_s=0.0,
+            )
+        case Completed(_, metrics, artifacts):
+            return replace(task, status=Status.COMPLETED, reason="", metrics=metrics, artifacts=artifacts, crashes=0)
+        case Blocked(_, reason, _, metrics):
+            return replace(task, status=Status.BLOCKED, reason=reason, metrics=metrics, crashes=0)
+        case Requeued(_, _, crashed, not_before, fresh):
+            return replace(
+                task,
+                status=Status.PENDING,
+                reason="",
+                crashes=task.crashes + 1 if crashed else 0,
+                not_before=not_before,
+                run=task.run + 1 if fresh else task.run,
+                attempt=0 if fresh else task.attempt,
+            )
+        case Cancelled(_, reason):
+            return replace(task, status=Status.BLOCKED, reason=f"cancelled: {reason}", crashes=0)
+        case Moved(_, _, dst):
+            return replace(task, place=dst)
+        case External(_, _, dst):
+            return replace(task, place=dst)
+        case Spawned():
+            return replace(task, spawned=True)
+        case Reported(_, _, _, kind, offset):
+            return replace(task, offset=offset, crashes=0 if kind == "checkpointed" else task.crashes)
+        case Proposed(_, _, _, offset):
+            return replace(task, offset=offset)
+        case Exited():
+            return replace(task, live=False, spawned=False)
+        case CostAccrued(_, _, _, seconds, usd):
+            return replace(task, usd=task.usd + usd, charged_s=task.charged_s + seconds)
+        case _:
+            assert_never(event)
+
+
+def _next_run(task: Task) -> int:
+    """A changed or newly submitted task begins a new run; one that never ran needs none to be set aside."""
+    return task.run + 1 if task.attempt else task.run

@@ -1,0 +1,374 @@
+"""The append-only event log: all of the project's SQL, and the only way into state/events.db.
+
+One STRICT table whose triggers refuse every change but an append by the newest daemon, hashes that chain the rows, and
+views that answer questions. The daemon writes through `EventLog`; everybody else reads through `connect_readonly`.
+It must know nothing of folders, processes or what an event means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from daemon import lifecycle
+from daemon.lifecycle import Status, TaskEvent
+
+GENESIS = "0" * 64
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    seq       INTEGER PRIMARY KEY,
+    event_id  TEXT NOT NULL UNIQUE,
+    at        TEXT NOT NULL,              -- UTC, ISO 8601; for people: the order is that of seq
+    epoch     INTEGER NOT NULL,           -- which daemon wrote it, counted from 1
+    host      TEXT NOT NULL,
+    actor     TEXT NOT NULL,
+    task_id   TEXT,
+    run_id    TEXT,
+    attempt   INTEGER,
+    type      TEXT NOT NULL,
+    v         INTEGER NOT NULL,
+    data      TEXT NOT NULL,              -- JSON
+    prev_hash TEXT NOT NULL,
+    hash      TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS events_by_task ON events(task_id, seq);
+CREATE INDEX IF NOT EXISTS events_by_type ON events(type, seq);
+CREATE TRIGGER IF NOT EXISTS events_are_never_updated BEFORE UPDATE ON events
+    BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS events_are_never_deleted BEFORE DELETE ON events
+    BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS events_are_only_appended BEFORE INSERT ON events
+    WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM events)
+    BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS events_come_from_the_newest_daemon BEFORE INSERT ON events
+    WHEN NEW.epoch < (SELECT epoch FROM events ORDER BY seq DESC LIMIT 1)
+    BEGIN SELECT RAISE(ABORT, 'a newer daemon has taken over'); END;
+"""
+
+# Projections of the log for people and programs to query; dropped and rebuilt at will. README.md has examples.
+VIEWS: Mapping[str, str] = {
+    "tasks": """
+        WITH latest AS (
+            SELECT task_id, max(seq) AS seq FROM events
+            WHERE type IN ('task.submitted', 'task.rejected', 'task.withdrawn', 'task.claimed', 'task.completed',
+                           'task.blocked', 'task.requeued', 'task.cancelled')
+            GROUP BY task_id),
+        first AS (SELECT task_id, min(at) AS submitted_at FROM events WHERE type = 'task.submitted' GROUP BY task_id),
+        spec AS (
+            SELECT task_id, max(seq) AS seq FROM events
+            WHERE type IN ('task.submitted', 'task.edited') GROUP BY task_id)
+        SELECT e.task_id,
+               CASE e.type WHEN 'task.submitted' THEN 'pending' WHEN 'task.requeued' THEN 'pending'
+                           WHEN 'task.claimed' THEN 'in_progress' WHEN 'task.completed' THEN 'completed'
+                           WHEN 'task.withdrawn' THEN 'withdrawn'
+                           WHEN 'task.rejected' THEN iif(e.data ->> '$.stays', 'ignored', 'blocked')
+                           ELSE 'blocked' END AS status,
+               s.data ->> '$.spec.handler' AS handler,
+               s.data ->> '$.spec.stage' AS stage,
+               substr(e.task_id, 17, 2) AS priority,
+               CASE e.type WHEN 'task.blocked' THEN e.data ->> '$.reason'
+                           WHEN 'task.cancelled' THEN 'cancelled: ' || (e.data ->> '$.reason')
+                           WHEN 'task.rejected'
+                           THEN (SELECT group_concat(value, '; ') FROM json_each(e.data, '$.faults'))
+                           END AS reason,
+               CASE WHEN e.type = 'task.blocked' THEN e.data ->> '$.needs' END AS needs,
+               first.submitted_at,
+               e.at AS changed_at
+        FROM latest JOIN events e ON e.seq = latest.seq
+        LEFT JOIN first ON first.task_id = e.task_id
+        LEFT JOIN spec ON spec.task_id = e.task_id LEFT JOIN events s ON s.seq = spec.seq""",
+    "runs": """
+        SELECT c.run_id, c.task_id, c.attempt, c.at AS claimed_at, s.at AS spawned_at, s.data ->> '$.pid' AS pid,
+               x.at AS exited_at, coalesce(x.data ->> '$.ending', 'running') AS ending, x.data ->> '$.code' AS code,
+               x.data ->> '$.signal' AS signal, x.data ->> '$.seconds' AS seconds,
+               x.data ->> '$.max_rss_bytes' AS max_rss_bytes
+        FROM events c
+        LEFT JOIN events s ON s.task_id = c.task_id AND s.type = 'run.spawned'
+                           AND s.run_id = c.run_id AND s.attempt = c.attempt
+        LEFT JOIN events x ON x.task_id = c.task_id AND x.type = 'run.exited'
+                           AND x.run_id = c.run_id AND x.attempt = c.attempt
+        WHERE c.type = 'task.claimed' AND c.data ->> '$.by' = 'daemon'""",
+    "progress": """
+        SELECT task_id, run_id, attempt, at, data ->> '$.report.done' AS done, data ->> '$.report.total' AS total,
+               data ->> '$.report.unit' AS unit, data ->> '$.report.note' AS note
+        FROM events WHERE type = 'run.progressed'""",
+    "metrics": """
+        SELECT task_id, run_id, attempt, at, data ->> '$.report.name' AS name, data ->> '$.report.value' AS value,
+               data -> '$.report.at' AS measured_at
+        FROM events WHERE type = 'run.measured'
+        UNION ALL
+        SELECT e.task_id, e.run_id, e.attempt, e.at, m.key, m.value, '{"at": "end"}'
+        FROM events e, json_each(e.data, '$.metrics') m WHERE e.type IN ('task.completed', 'task.blocked')""",
+    "artifacts": """
+        SELECT task_id, run_id, attempt, at, data ->> '$.report.path' AS path, data ->> '$.report.kind' AS kind
+        FROM events WHERE type = 'run.produced'""",
+    "costs": """
+        SELECT task_id, run_id, sum(data ->> '$.seconds') AS seconds, sum(data ->> '$.usd') AS usd
+        FROM events WHERE type = 'cost.accrued' GROUP BY task_id, run_id""",
+    "timeline": """
+        SELECT seq, at, actor, task_id, type,
+               coalesce(data ->> '$.reason', data ->> '$.report.note', data ->> '$.ending', '') AS detail
+        FROM events""",
+    "reviews_open": """
+        SELECT q.task_id, q.at AS requested_at, q.data ->> '$.reviewer' AS reviewer
+        FROM events q
+        WHERE q.type = 'review.requested'
+          AND NOT EXISTS (SELECT 1 FROM events a
+                          WHERE a.task_id = q.task_id AND a.type = 'review.answered' AND a.seq > q.seq)""",
+}
+
+_NAMES: Mapping[type, str] = {
+    lifecycle.Submitted: "task.submitted",
+    lifecycle.Rejected: "task.rejected",
+    lifecycle.Edited: "task.edited",
+    lifecycle.Withdrawn: "task.withdrawn",
+    lifecycle.Claimed: "task.claimed",
+    lifecycle.Completed: "task.completed",
+    lifecycle.Blocked: "task.blocked",
+    lifecycle.Requeued: "task.requeued",
+    lifecycle.Cancelled: "task.cancelled",
+    lifecycle.Moved: "file.moved",
+    lifecycle.External: "file.external",
+    lifecycle.Spawned: "run.spawned",
+    lifecycle.Proposed: "run.proposed",
+    lifecycle.Exited: "run.exited",
+    lifecycle.CostAccrued: "cost.accrued",
+}
+_KINDS = {name: kind for kind, name in _NAMES.items()}
+REPORTS = ("progressed", "measured", "produced", "checkpointed")
+
+
+class Fenced(Exception):
+    """Another daemon has taken the workspace over; this one must stop at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that happened to the daemon or the queue, and to no task: daemon.started, queue.paused …"""
+
+    type: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One event as it stands in the log."""
+
+    seq: int
+    event_id: str
+    at: str
+    epoch: int
+    host: str
+    actor: str
+    task_id: str | None
+    run_id: str | None
+    attempt: int | None
+    type: str
+    v: int
+    data: str
+    prev_hash: str
+    hash: str
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The event's data."""
+        payload: dict[str, Any] = json.loads(self.data)
+        return payload
+
+    def digest(self) -> str:
+        """The hash that the row should carry: sha256 over all its other columns, prev_hash included."""
+        return hashlib.sha256(json.dumps([getattr(self, name) for name in COLUMNS[:-1]]).encode()).hexdigest()
+
+
+def encode(event: TaskEvent | Note) -> tuple[str, str | None, str | None, int | None, str]:
+    """Gives an event's type, task_id, run_id, attempt and JSON data."""
+    if isinstance(event, Note):
+        return event.type, None, None, None, json.dumps(event.data, sort_keys=True)
+    raw = asdict(event)
+    name = f"run.{raw.pop('kind')}" if isinstance(event, lifecycle.Reported) else _NAMES[type(event)]
+    columns = raw.pop("task_id"), raw.pop("run_id", None), raw.pop("attempt", None)
+    return name, *columns, json.dumps(raw, sort_keys=True)
+
+
+def decode(row: Row) -> TaskEvent | None:
+    """Gives the task event that a row records, or None where it is no task's (or of a type from a later version)."""
+    raw = row.payload
+    kind: Any
+    if row.type.startswith("run.") and row.type[4:] in REPORTS:
+        kind, raw["kind"] = lifecycle.Reported, row.type[4:]
+    elif row.type in _KINDS:
+        kind = _KINDS[row.type]
+    else:
+        return None
+    raw |= {"task_id": row.task_id, "run_id": row.run_id, "attempt": row.attempt}
+    if "spec" in raw:
+        raw["spec"] = lifecycle.Spec.from_dict(raw["spec"])
+    for name in ("src", "dst"):
+        if raw.get(name):
+            raw[name] = Status(raw[name])
+    for name in ("faults", "artifacts", "met"):
+        if name in raw:
+            raw[name] = tuple(raw[name])
+    event: TaskEvent = kind(**{f.name: raw[f.name] for f in fields(kind) if f.name in raw})
+    return event
+
+
+COLUMNS = tuple(f.name for f in fields(Row))
+_INSERT = f"INSERT INTO events VALUES ({', '.join('?' * len(COLUMNS))})"
+
+
+class EventLog:
+    """The daemon's way into the log: it reads, and appends in transactions that are durable when `append` returns."""
+
+    def __init__(self, path: Path, host: str, wal: bool = True) -> None:
+        """Opens the log, and creates it where there is none.
+
+        Args:
+            path: state/events.db.
+            host: the machine's name, written into each event.
+            wal: False on a network file system, where SQLite's write-ahead log corrupts.
+        """
+        import sqlite_utils  # 0.5 s, which only the daemon pays
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite_utils.Database(sqlite3.connect(path, isolation_level=None, timeout=10.0))
+        self._db.execute(f"PRAGMA journal_mode={'WAL' if wal else 'DELETE'}")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("PRAGMA wal_autocheckpoint=1000")
+        path.chmod(0o600)
+        self._db.conn.executescript(_SCHEMA)
+        if not set(VIEWS) <= set(self._db.view_names()):
+            self.rebuild_views()
+        self._host = host
+        self.epoch = int(self._db.execute("SELECT coalesce(max(epoch), 0) FROM events").fetchone()[0])
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._db.conn.close()
+
+    def take_over(self) -> int:
+        """Makes this process the newest daemon; what an older one appends from now on is refused."""
+        self.epoch = int(self._db.execute("SELECT coalesce(max(epoch), 0) + 1 FROM events").fetchone()[0])
+        return self.epoch
+
+    def append(
+        self, events: Sequence[TaskEvent | Note], at: str, ids: Iterator[str], actor: str = "daemon"
+    ) -> list[Row]:
+        """Appends events in one transaction, on disk when it returns.
+
+        Raises:
+            Fenced: a newer daemon has written to the log.
+            sqlite3.OperationalError: the disk is full, read-only or broken; nothing was appended.
+        """
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            last = db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone() or (0, GENESIS)
+            rows = []
+            for event in events:
+                type_, task_id, run_id, attempt, data = encode(event)
+                unsigned = Row(
+                    last[0] + 1, next(ids), at, self.epoch, self._host, actor, task_id, run_id, attempt, type_, 1, data,
+                    prev_hash=last[1], hash="",
+                )  # fmt: skip
+                row = replace(unsigned, hash=unsigned.digest())
+                db.execute(_INSERT, [getattr(row, name) for name in COLUMNS])
+                last = (row.seq, row.hash)
+                rows.append(row)
+            db.execute("COMMIT")
+        except BaseException as error:
+            if db.conn.in_transaction:
+                db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.IntegrityError) and "newer daemon" in str(error):
+                raise Fenced("a newer daemon has taken this workspace over; this one stops") from error
+            raise
+        return rows
+
+    def replay(self) -> dict[str, lifecycle.Task]:
+        """Folds the whole log into the tasks as they are."""
+        return fold(self._rows("WHERE task_id IS NOT NULL"))
+
+    def of_task(self, task_id: str) -> Iterator[Row]:
+        """Gives one task's events in order."""
+        return self._rows("WHERE task_id = ?", [task_id])
+
+    def last_note(self, *types: str) -> str | None:
+        """Gives the type of the newest event of these types."""
+        marks = ", ".join("?" * len(types))
+        found = self._db.execute(
+            f"SELECT type FROM events WHERE type IN ({marks}) ORDER BY seq DESC LIMIT 1", types
+        ).fetchone()
+        return found[0] if found else None
+
+    def proposals(self) -> list[tuple[str, str]]:
+        """Gives the name and text of every task that a handler has proposed."""
+        rows = self._rows("WHERE type = 'run.proposed'")
+        return [(row.payload["name"], row.payload["text"]) for row in rows]
+
+    def rebuild_views(self) -> None:
+        """Drops and creates the views."""
+        self._db.execute("BEGIN IMMEDIATE")
+        for name, sql in VIEWS.items():
+            self._db.execute(f"DROP VIEW IF EXISTS {name}")
+            self._db.execute(f"CREATE VIEW {name} AS {sql}")
+        self._db.execute("COMMIT")
+
+    def _rows(self, where: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:
+        return select_events(self._db.conn, where, parameters)
+
+
+def fold(rows: Iterable[Row]) -> dict[str, lifecycle.Task]:
+    """Replays events into tasks."""
+    tasks: dict[str, lifecycle.Task] = {}
+    for row in rows:
+        if event := decode(row):
+            tasks[event.task_id] = lifecycle.evolve(tasks.get(event.task_id), event, row.seq)
+    return tasks
+
+
+def connect_readonly(path: Path) -> sqlite3.Connection:
+    """Opens the log for queries; no statement can change it.
+
+    Raises:
+        FileNotFoundError: there is no log yet.
+    """
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: there is no event log; start the daemon with `cai up`, or make a workspace with `cai init`"
+        )
+    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10.0)
+
+
+def select_events(connection: sqlite3.Connection, where: str = "", parameters: Sequence[Any] = ()) -> Iterator[Row]:
+    """Gives the events that a WHERE clause selects, in order."""
+    for values in connection.execute(f"SELECT {', '.join(COLUMNS)} FROM events {where} ORDER BY seq", parameters):
+        yield Row(*values)
+
+
+def faults(connection: sqlite3.Connection) -> list[str]:
+    """Lists everything that is wrong with the log: SQLite's check, the triggers, the numbering, the hash chain."""
+    found = [f"SQLite: {line}" for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok"]
+    present = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")}
+    wanted = {
+        "events_are_never_updated",
+        "events_are_never_deleted",
+        "events_are_only_appended",
+        "events_come_from_the_newest_daemon",
+    }
+    found += [f"trigger {name} is missing: rows may have been changed" for name in sorted(wanted - present)]
+    seq, previous = 0, GENESIS
+    for row in select_events(connection):
+        if row.seq != seq + 1:
+            found.append(f"event {row.seq}: follows {seq}; events between them are missing")
+        if row.prev_hash != previous:
+            found.append(f"event {row.seq}: does not continue the chain of event {seq}")
+        if row.hash != row.digest():
+            found.append(f"event {row.seq}: its content does not match its hash; it was changed after it was written")
+        seq, previous = row.seq, row.hash
+    return found

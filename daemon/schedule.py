@@ -1,0 +1,85 @@
+"""Which task is next, and what the others wait for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from daemon.lifecycle import Status, Task
+
+MAX_BACKOFF_S = 3600.0  # a later time than this is a clock that jumped, and is not waited for
+
+
+def waits_for(task: Task, tasks: Mapping[str, Task]) -> str:
+    """Says what a pending task waits for, with the reason, or nothing where it is free to start."""
+    assert task.spec is not None
+    waits = []
+    for name in task.spec.depends_on:
+        other = tasks.get(name)
+        if other is None or other.status is Status.WITHDRAWN:
+            waits.append(f"{name} (nobody has submitted it)")
+        elif other.status is Status.BLOCKED:
+            waits.append(f"{name} (blocked: {_short(other.reason)})")
+        elif other.status is not Status.COMPLETED:
+            waits.append(f"{name} ({other.status.value.replace('_', ' ')})")
+    return ", ".join(waits)
+
+
+def _short(reason: str, limit: int = 160) -> str:
+    line = reason.splitlines()[0] if reason else ""
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def next_task(tasks: Mapping[str, Task], now: float, order: Callable[[str], tuple[str, str]]) -> Task | None:
+    """Gives the task whose turn it is: by priority, then the name's timestamp, then the order of submission.
+
+    Args:
+        tasks: all tasks by name.
+        now: seconds since the epoch.
+        order: gives (priority, timestamp) of a task's name.
+    """
+    ready = (
+        task
+        for task in tasks.values()
+        if task.status is Status.PENDING
+        and task.place is Status.PENDING
+        and not task.live
+        and task.spec
+        and task.spec.handler
+        and not 0 < task.not_before - now <= MAX_BACKOFF_S
+        and not waits_for(task, tasks)
+    )
+    return min(ready, key=lambda task: (*order(task.id), task.seq), default=None)
+
+
+def cycle_through(task_id: str, tasks: Mapping[str, Task]) -> list[str]:
+    """Gives the names on a cycle of dependencies that a task lies on, in order, or an empty list."""
+    path: list[str] = []
+    seen: set[str] = set()
+
+    def walk(name: str) -> bool:
+        task = tasks.get(name)
+        for dependency in task.spec.depends_on if task and task.spec else ():
+            if dependency == task_id:
+                return True
+            if dependency not in seen:
+                seen.add(dependency)
+                path.append(dependency)
+                if walk(dependency):
+                    return True
+                path.pop()
+        return False
+
+    return [task_id, *path] if walk(task_id) else []
+
+
+def ancestors(task: Task, tasks: Mapping[str, Task]) -> Iterator[Task]:
+    """Gives the completed tasks that a task builds on, nearest first, each once."""
+    seen: set[str] = set()
+    frontier = list(task.spec.depends_on if task.spec else ())
+    while frontier:
+        name = frontier.pop(0)
+        if name not in seen and name in tasks:
+            seen.add(name)
+            yield tasks[name]
+            spec = tasks[name].spec
+            frontier += spec.depends_on if spec else ()

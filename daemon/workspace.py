@@ -1,0 +1,235 @@
+"""A workspace: where everything lies, its settings, and the lock that keeps it to one daemon."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from daemon.lifecycle import FOLDERS, Limits, Status
+
+INSTALLATION = Path(__file__).resolve().parent.parent
+SETTINGS_FILE = "cai.yaml"
+NETWORK_FILE_SYSTEMS = {
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs", "gpfs", "virtiofs", "vboxsf"
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What cai.yaml may set for the daemon; every key is optional."""
+
+    workers: int = 1  # runs at a time; one GPU holds one model
+    usd_per_hour: float = 0.0  # what this machine costs while a run is alive
+    max_crashes: int = 3  # crashes in a row, without a checkpoint between them, that block a task
+    backoff_s: float = 2.0  # before the second attempt; doubled after each crash
+    stop_grace_s: float = 120.0  # from SIGTERM to SIGKILL: time to write a checkpoint
+    scan_interval_s: float = 10.0  # a whole look at the folders; the watcher tells of changes in between
+
+    @property
+    def limits(self) -> Limits:
+        """How long a crashing task is tried again."""
+        return Limits(self.max_crashes, self.backoff_s)
+
+
+class BadWorkspace(Exception):
+    """The folder is no workspace, or its settings are wrong; the message says what to do."""
+
+
+class Locked(Exception):
+    """Another daemon has the workspace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The paths below one root."""
+
+    root: Path
+
+    @property
+    def tasks(self) -> Path:
+        """The folder of the four task folders."""
+        return self.root / "tasks"
+
+    @property
+    def state(self) -> Path:
+        """What the machine remembers."""
+        return self.root / "state"
+
+    @property
+    def log(self) -> Path:
+        """The event log."""
+        return self.state / "events.db"
+
+    @property
+    def pause(self) -> Path:
+        """The file whose presence stops the daemon from picking up work."""
+        return self.state / "paused"
+
+    @property
+    def lock(self) -> Path:
+        """The daemon's lock, which also names its holder."""
+        return self.state / "daemon.lock"
+
+    def folder(self, status: Status) -> Path:
+        """The folder of the tasks of one status."""
+        return self.tasks / status.value
+
+    def file(self, status: Status, task_id: str) -> Path:
+        """A task's file in one of the folders."""
+        return self.folder(status) / f"{task_id}.md"
+
+    def attempt_dir(self, run_id: str, attempt: int) -> Path:
+        """What the machine remembers of one attempt."""
+        return self.state / "runs" / run_id / f"attempt-{attempt}"
+
+    def data_dir(self, run_id: str) -> Path:
+        """What a run leaves behind."""
+        return self.root / "data" / run_id
+
+    def create(self) -> None:
+        """Makes the folders and, where they are missing, the constitution and the settings file."""
+        for folder in [*(self.folder(f) for f in FOLDERS), self.root / "reviews", self.state, self.root / "data"]:
+            folder.mkdir(parents=True, exist_ok=True)
+        self.state.chmod(0o700)  # the log keeps the text of every task
+        constitution = self.root / "constitution.yaml"
+        if not constitution.exists() and (INSTALLATION / "constitution.yaml").exists():
+            shutil.copy(INSTALLATION / "constitution.yaml", constitution)
+
+    def check(self) -> None:
+        """Makes sure that this is a workspace.
+
+        Raises:
+            BadWorkspace: a folder is missing.
+        """
+        missing = [str(f.relative_to(self.root)) + "/" for f in map(self.folder, FOLDERS) if not f.is_dir()]
+        if missing:
+            raise BadWorkspace(
+                f"{self.root} is no workspace: {', '.join(missing)} missing; make one with `cai init {self.root}`"
+            )
+
+    def settings(self) -> Settings:
+        """Reads cai.yaml.
+
+        Raises:
+            BadWorkspace: with every fault of the file.
+        """
+        path = self.root / SETTINGS_FILE
+        if not path.exists():
+            return Settings()
+        import yaml
+
+        try:
+            raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise BadWorkspace(f"{path}: not readable as YAML: {error}") from error
+        if not isinstance(raw, dict):
+            raise BadWorkspace(f"{path}: expected `key: value` lines, got {type(raw).__name__}")
+        known: dict[str, type] = {f.name: type(f.default) for f in fields(Settings)}
+        faults = [f"{key}: unknown; the settings are {', '.join(known)}" for key in raw if key not in known]
+        for key, value in raw.items():
+            wanted = (int, float) if known.get(key) is float else int
+            if key in known and (isinstance(value, bool) or not isinstance(value, wanted) or value < 0):
+                faults.append(f"{key}: expected a number of at least 0, got {value!r}")
+            elif key in ("workers", "max_crashes") and value < 1:
+                faults.append(f"{key}: must be at least 1, got {value!r}")
+        if faults:
+            raise BadWorkspace(f"{path}: " + "; ".join(faults))
+        return Settings(**{key: known[key](value) for key, value in raw.items()})
+
+
+class Lock:
+    """The right to be a workspace's daemon: a flock on a descriptor that no child inherits."""
+
+    def __init__(self, path: Path, holder: dict[str, Any], take_over: bool = False) -> None:
+        """Takes the lock.
+
+        Args:
+            path: state/daemon.lock.
+            holder: what others are told of this daemon.
+            take_over: begin a new lock file, for a holder that is stopped or hangs; the log's epoch keeps it out.
+
+        Raises:
+            Locked: another daemon holds it; the message names it.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if take_over:
+            path.unlink(missing_ok=True)
+        self._path = path
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._fd)
+            who = holder_of(path) or {}
+            raise Locked(
+                f"another daemon has this workspace: pid {who.get('pid', '?')} on {who.get('host', '?')} since "
+                f"{who.get('since', '?')}; stop it, or take over with `cai up --take-over` where it hangs"
+            ) from error
+        self._holder = holder
+        self.tell()
+
+    def tell(self, **more: Any) -> None:
+        """Writes what others are told of this daemon, in place: it needs no room on a full disk."""
+        self._holder |= more
+        text = json.dumps(self._holder).encode()[:1000].ljust(1024)
+        os.pwrite(self._fd, text, 0)
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        os.close(self._fd)
+
+
+def holder_of(path: Path) -> dict[str, Any] | None:
+    """Tells who holds a workspace's lock, or None where nobody does."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        try:
+            held: dict[str, Any] = json.loads(os.pread(fd, 1024, 0))
+        except ValueError:
+            held = {}
+        return held
+    finally:
+        os.close(fd)
+    return None
+
+
+def find(start: Path) -> Workspace:
+    """Finds the workspace that a folder lies in: itself or the nearest one above it.
+
+    Raises:
+        BadWorkspace: there is none.
+    """
+    for folder in [start.resolve(), *start.resolve().parents]:
+        if all((folder / "tasks" / status.value).is_dir() for status in FOLDERS):
+            return Workspace(folder)
+    raise BadWorkspace(
+        f"{start.resolve()} lies in no workspace; make one with `cai init DIR`, or name one with --workspace"
+    )
+
+
+def file_system(path: Path) -> str:
+    """Gives the type of the file system that a path lies on, such as ext4 or nfs4."""
+    best, kind = "", "unknown"
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+        before, _, after = line.partition(" - ")
+        mount = before.split()[4].replace("\\040", " ")
+        inside = str(path.resolve()) == mount or str(path.resolve()).startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):
+            best, kind = mount, after.split()[0]
+    return kind
+
+
+def is_remote(path: Path) -> bool:
+    """Tells whether a path lies on a network or FUSE file system: no inotify there, and no write-ahead log."""
+    kind = file_system(path)
+    return kind in NETWORK_FILE_SYSTEMS or kind.startswith("fuse")

@@ -45,16 +45,20 @@ class Journal:
         os.close(self._descriptor)
 
 
-def go_on_with(folder: Path, plan: Mapping[str, Any]) -> None:
+def go_on_with(folder: Path, plan: Mapping[str, Any]) -> bool:
     """Makes sure that what lies in a run's folder was made by the same plan; what another plan made is set aside.
 
     Args:
         plan: everything that the rows depend on: settings, seed and the hashes of the inputs.
+
+    Returns:
+        Whether an earlier attempt worked by the same plan.
     """
     path = folder / "plan.json"
     text = json.dumps(plan, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") == text:
-        return
+        return True
     for stale in sorted(folder.glob("*.jsonl")):
         os.replace(stale, stale.with_suffix(".superseded"))
     replace_file(path, text)
+    return False

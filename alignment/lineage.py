@@ -1,0 +1,176 @@
+"""Where an artifact comes from: every manifest from it back to the base model, as a tree.
+
+Reads manifests and hashes files; a link that is missing or no longer holds is told where it stands.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alignment.locations import displayed, locate
+from alignment.provenance import MANIFEST, FileRecord, Manifest, read_manifest, sha256_of_file, sha256_of_model
+from alignment.refusal import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One step on the way back: a run's folder, the base model, or a file that the project or a person wrote.
+
+    Args:
+        path: relative to the workspace or the installation.
+        kind: baseline | generate | train | evaluate, "base model", "file", or "missing".
+        facts: run, seed, commit, constitution and times of a run; the hash of a file or a model.
+        problems: what is missing or has changed here.
+        parents: what it was made of.
+    """
+
+    path: str
+    kind: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    parents: tuple[Link, ...] = ()
+
+    def walk(self) -> Iterator[Link]:
+        """Lists this link and everything behind it."""
+        yield self
+        for parent in self.parents:
+            yield from parent.walk()
+
+    def as_data(self) -> dict[str, Any]:
+        """Gives the tree as JSON."""
+        return asdict(self)
+
+
+def trace(path: Path, workspace: Path) -> Link:
+    """Walks an artifact back to the base model.
+
+    Args:
+        path: a run's folder in data/, or anything inside one.
+        workspace: what manifests' paths are relative to.
+    """
+    folder = _folder_of(path.resolve(), workspace.resolve())
+    if folder is None:
+        shown = displayed(path, workspace)
+        problem = "there is no such file" if not path.exists() else f"no {MANIFEST} here or above: its run did not end"
+        return Link(shown, "missing", problems=(problem,))
+    return _trace_folder(folder, workspace.resolve(), ())
+
+
+def _folder_of(path: Path, workspace: Path) -> Path | None:
+    """Finds the folder with the manifest that answers for a path, without leaving the workspace."""
+    for folder in (path, *path.parents):
+        if (folder / MANIFEST).exists():
+            return folder
+        if folder == workspace:
+            break
+    return None
+
+
+def _trace_folder(folder: Path, workspace: Path, above: tuple[Path, ...]) -> Link:
+    shown = displayed(folder, workspace)
+    try:
+        manifest = read_manifest(folder)
+    except Refusal as refusal:
+        return Link(shown, "missing", problems=(refusal.reason,))
+    return Link(
+        path=shown,
+        kind=manifest.kind,
+        facts=_facts(manifest),
+        problems=tuple(_changes(manifest.outputs, workspace)),
+        parents=tuple(_parents(manifest, workspace, (*above, folder))),
+    )
+
+
+def _facts(manifest: Manifest) -> dict[str, Any]:
+    facts = {
+        "run": manifest.run_id,
+        "stage": manifest.stage,
+        "seed": manifest.seed,
+        "commit": manifest.commit,
+        "constitution": manifest.constitution_sha256,
+        "started": manifest.started,
+        "finished": manifest.finished,
+        "device": manifest.device,
+        "rows": {entry.path: entry.rows for entry in manifest.outputs if entry.rows is not None},
+    }
+    return {name: value for name, value in facts.items() if value not in (None, {})}
+
+
+def _changes(files: tuple[FileRecord, ...], workspace: Path) -> Iterator[str]:
+    for entry in files:
+        path = locate(entry.path, workspace)
+        if path is None:
+            yield f"{entry.path}: gone"
+        elif (seen := sha256_of_file(path)) != entry.sha256:
+            yield f"{entry.path}: changed: sha256 is {seen[:12]}…, the manifest says {entry.sha256[:12]}…"
+
+
+def _parents(manifest: Manifest, workspace: Path, above: tuple[Path, ...]) -> Iterator[Link]:
+    """Follows a manifest's inputs: other runs' folders once each, then plain files, then the base model."""
+    folders: dict[Path, list[FileRecord]] = {}
+    files = []
+    for entry in manifest.inputs:
+        path = locate(entry.path, workspace)
+        folder = None if path is None else _folder_of(path.resolve(), workspace)
+        if folder is None or not _is_run(folder):
+            files.append(entry)
+        elif folder not in above:
+            folders.setdefault(folder, []).append(entry)
+    for folder, entries in folders.items():
+        link = _trace_folder(folder, workspace, above)
+        used = tuple(_changes(tuple(entries), workspace))
+        yield Link(link.path, link.kind, link.facts, tuple(dict.fromkeys((*used, *link.problems))), link.parents)
+    for entry in files:
+        problems = tuple(_changes((entry,), workspace))
+        yield Link(entry.path, "missing" if problems else "file", {"sha256": entry.sha256}, problems)
+    yield _base_model(manifest, workspace)
+
+
+def _is_run(folder: Path) -> bool:
+    """Tells a run's manifest from one that a base model carries in a form of its own."""
+    try:
+        return "base_model" in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return True  # it is meant to be one, and reading it will say what is wrong
+
+
+def _base_model(manifest: Manifest, workspace: Path) -> Link:
+    facts = {"sha256": manifest.base_model_sha256}
+    folder = locate(manifest.base_model, workspace)
+    if folder is None:
+        return Link(manifest.base_model, "missing", facts, ("the base model is gone",))
+    if (inner := _folder_of(folder.resolve(), workspace)) is not None and _is_run(inner):
+        # A merged model is a base that a run of ours made.
+        return _trace_folder(inner, workspace, ())
+    seen = sha256_of_model(folder)
+    changed = () if seen == manifest.base_model_sha256 else (f"changed: sha256 is {seen[:12]}…",)
+    return Link(manifest.base_model, "base model", facts, changed)
+
+
+def render(link: Link) -> str:
+    """Draws the tree, one line a link, with what is wrong under it."""
+    return "\n".join(_lines(link, "", ""))
+
+
+def _lines(link: Link, head: str, body: str) -> Iterator[str]:
+    yield f"{head}{link.kind}  {link.path}  {_in_words(link.facts)}".rstrip()
+    for problem in link.problems:
+        yield f"{body}{'│ ' if link.parents else '  '} ! {problem}"
+    for number, parent in enumerate(link.parents, start=1):
+        last = number == len(link.parents)
+        yield from _lines(parent, f"{body}{'└─ ' if last else '├─ '}", f"{body}{'   ' if last else '│  '}")
+
+
+def _in_words(facts: dict[str, Any]) -> str:
+    shown = []
+    for name in ("stage", "seed", "commit", "constitution", "sha256", "finished"):
+        if name in facts:
+            value = os.fspath(facts[name]) if isinstance(facts[name], str) else str(facts[name])
+            shown.append(f"{name} {value[:12] if name in ('commit', 'constitution', 'sha256') else value}")
+    shown += [f"{rows} rows in {Path(path).name}" for path, rows in facts.get("rows", {}).items()]
+    return " · ".join(shown)

@@ -1,0 +1,49 @@
+# The README's commands. Each makes the virtual environment that it needs; nothing else has to be installed first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export TOKENIZERS_PARALLELISM = false
+export HF_HUB_OFFLINE = 1
+
+.PHONY: demo test test-slow sweep lint format bench clean
+
+demo: $(READY)  ## stage 1 on the built-in base model, from an empty workspace to the report
+	@rm -rf demo
+	@$(BIN)/cai init demo
+	@$(BIN)/cai -w demo plan --stage 1
+	@$(BIN)/cai -w demo once
+	@$(BIN)/cai -w demo report
+
+test: $(READY)  ## the ordinary tests
+	@$(BIN)/pytest -m "not slow and not sweep and not gpu"
+
+test-slow: $(READY)  ## tests that train and kill for minutes
+	@$(BIN)/pytest -m slow
+
+sweep: $(READY)  ## kill −9 and faults at every system call
+	@$(BIN)/pytest -m sweep tests/reliability -s
+
+lint: $(READY)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(READY)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY)  ## latencies and rates of the queue, beside other queues where they are installed
+	@$(BIN)/python -m benchmarks.queue
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cai needs Python 3.11 or newer; set PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Setting up $(VENV) (once; some minutes where PyTorch has to be downloaded)"
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

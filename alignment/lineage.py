@@ -46,19 +46,20 @@ class Link:
         return asdict(self)
 
 
-def trace(path: Path, workspace: Path) -> Link:
+def trace(path: Path, workspace: Path, *, verify: bool = True) -> Link:
     """Walks an artifact back to the base model.
 
     Args:
         path: a run's folder in data/, or anything inside one.
         workspace: what manifests' paths are relative to.
+        verify: hash every file on the way; a large base model takes minutes.
     """
     folder = _folder_of(path.resolve(), workspace.resolve())
     if folder is None:
         shown = displayed(path, workspace)
         problem = "there is no such file" if not path.exists() else f"no {MANIFEST} here or above: its run did not end"
         return Link(shown, "missing", problems=(problem,))
-    return _trace_folder(folder, workspace.resolve(), ())
+    return _trace_folder(folder, _Walk(workspace.resolve(), verify), ())
 
 
 def _folder_of(path: Path, workspace: Path) -> Path | None:
@@ -71,8 +72,16 @@ def _folder_of(path: Path, workspace: Path) -> Path | None:
     return None
 
 
-def _trace_folder(folder: Path, workspace: Path, above: tuple[Path, ...]) -> Link:
-    shown = displayed(folder, workspace)
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """What holds for the whole way back."""
+
+    workspace: Path
+    verify: bool
+
+
+def _trace_folder(folder: Path, walk: _Walk, above: tuple[Path, ...]) -> Link:
+    shown = displayed(folder, walk.workspace)
     try:
         manifest = read_manifest(folder)
     except Refusal as refusal:
@@ -81,8 +90,8 @@ def _trace_folder(folder: Path, workspace: Path, above: tuple[Path, ...]) -> Lin
         path=shown,
         kind=manifest.kind,
         facts=_facts(manifest),
-        problems=tuple(_changes(manifest.outputs, workspace)),
-        parents=tuple(_parents(manifest, workspace, (*above, folder))),
+        problems=tuple(_changes(manifest.outputs, walk)),
+        parents=tuple(_parents(manifest, walk, (*above, folder))),
     )
 
 
@@ -101,34 +110,34 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value not in (None, {})}
 
 
-def _changes(files: tuple[FileRecord, ...], workspace: Path) -> Iterator[str]:
+def _changes(files: tuple[FileRecord, ...], walk: _Walk) -> Iterator[str]:
     for entry in files:
-        path = locate(entry.path, workspace)
+        path = locate(entry.path, walk.workspace)
         if path is None:
             yield f"{entry.path}: gone"
-        elif (seen := sha256_of_file(path)) != entry.sha256:
+        elif walk.verify and (seen := sha256_of_file(path)) != entry.sha256:
             yield f"{entry.path}: changed: sha256 is {seen[:12]}…, the manifest says {entry.sha256[:12]}…"
 
 
-def _parents(manifest: Manifest, workspace: Path, above: tuple[Path, ...]) -> Iterator[Link]:
+def _parents(manifest: Manifest, walk: _Walk, above: tuple[Path, ...]) -> Iterator[Link]:
     """Follows a manifest's inputs: other runs' folders once each, then plain files, then the base model."""
     folders: dict[Path, list[FileRecord]] = {}
     files = []
     for entry in manifest.inputs:
-        path = locate(entry.path, workspace)
-        folder = None if path is None else _folder_of(path.resolve(), workspace)
+        path = locate(entry.path, walk.workspace)
+        folder = None if path is None else _folder_of(path.resolve(), walk.workspace)
         if folder is None or not _is_run(folder):
             files.append(entry)
         elif folder not in above:
             folders.setdefault(folder, []).append(entry)
     for folder, entries in folders.items():
-        link = _trace_folder(folder, workspace, above)
-        used = tuple(_changes(tuple(entries), workspace))
+        link = _trace_folder(folder, walk, above)
+        used = tuple(_changes(tuple(entries), walk))
         yield Link(link.path, link.kind, link.facts, tuple(dict.fromkeys((*used, *link.problems))), link.parents)
     for entry in files:
-        problems = tuple(_changes((entry,), workspace))
+        problems = tuple(_changes((entry,), walk))
         yield Link(entry.path, "missing" if problems else "file", {"sha256": entry.sha256}, problems)
-    yield _base_model(manifest, workspace)
+    yield _base_model(manifest, walk)
 
 
 def _is_run(folder: Path) -> bool:
@@ -139,17 +148,17 @@ def _is_run(folder: Path) -> bool:
         return True  # it is meant to be one, and reading it will say what is wrong
 
 
-def _base_model(manifest: Manifest, workspace: Path) -> Link:
+def _base_model(manifest: Manifest, walk: _Walk) -> Link:
     facts = {"sha256": manifest.base_model_sha256}
-    folder = locate(manifest.base_model, workspace)
+    folder = locate(manifest.base_model, walk.workspace)
     if folder is None:
         return Link(manifest.base_model, "missing", facts, ("the base model is gone",))
-    if (inner := _folder_of(folder.resolve(), workspace)) is not None and _is_run(inner):
+    if (inner := _folder_of(folder.resolve(), walk.workspace)) is not None and _is_run(inner):
         # A merged model is a base that a run of ours made.
-        return _trace_folder(inner, workspace, ())
-    seen = sha256_of_model(folder)
-    changed = () if seen == manifest.base_model_sha256 else (f"changed: sha256 is {seen[:12]}…",)
-    return Link(manifest.base_model, "base model", facts, changed)
+        return _trace_folder(inner, walk, ())
+    if not walk.verify or (seen := sha256_of_model(folder)) == manifest.base_model_sha256:
+        return Link(manifest.base_model, "base model", facts)
+    return Link(manifest.base_model, "base model", facts, (f"changed: sha256 is {seen[:12]}…",))
 
 
 def render(link: Link) -> str:

@@ -1,0 +1,219 @@
+"""Trains an adapter on the rows that the dependencies left, once a baseline has shown that there is something to teach.
+
+Leaves in data/<run_id>/: adapter/, training.jsonl, model.json (which makes the folder a model), with `merge` also
+merged/, and, last, manifest.json. A run that was cut off goes on from its last checkpoint, to the same weights.
+
+    python -m handlers state/runs/RUN/attempt-1
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from alignment.checkpoint import Checkpoint, resolve_checkpoint, write_checkpoint
+from alignment.curriculum import all_stages
+from alignment.journal import go_on_with
+from alignment.lineage import trace
+from alignment.locations import displayed
+from alignment.profile import Profile, load_profile
+from alignment.provenance import (
+    MANIFEST,
+    Manifest,
+    commit,
+    now,
+    read_manifest,
+    record,
+    sha256_of_model,
+    versions,
+    write_manifest,
+)
+from alignment.refusal import Refusal
+from alignment.training.backends import choose_backend, load_for_training
+from alignment.training.checkpoints import discard
+from alignment.training.leaks import leaked
+from alignment.training.merge import merge_adapters
+from alignment.training.methods import METHODS
+from alignment.training.recipe import Trained, train_adapter
+from alignment.training.rows import Row, read_rows, with_replay
+from alignment.training.watch import LOG
+from handlers.contract import Blocked, Completed, Outcome, Request, Requeue, Run
+from handlers.inputs import named_model
+
+MERGED = "merged"
+
+
+def train(request: Request, run: Run) -> Outcome:
+    """Runs a train task."""
+    try:
+        return _train(request, run)
+    except Refusal as refusal:
+        return Blocked(refusal.reason, refusal.needs)
+
+
+def _train(request: Request, run: Run) -> Outcome:
+    started, clock = now(), time.monotonic()
+    # Parameters
+    if request.stage is None:
+        raise Refusal("the task names no stage", "write `stage: 1` into the front matter")
+    profile = load_profile(
+        str(request.params.get("profile", "micro")), request.workspace, kind="train", params=request.params
+    )
+    backend, why = choose_backend(profile.train)
+    print(f"{profile.describe()}\nbackend {backend}: {why}", flush=True)
+    baseline = require_gap(request)
+    checkpoint = resolve_checkpoint(profile.model, request.workspace, named_model(request))
+
+    # Data
+    sources = _sources(request, METHODS[profile.train.method].file)
+    rows = with_replay(
+        (row for path in sources for row in read_rows(path)), request.stage, profile.train.replay, profile.seed
+    )
+    _refuse_leaks(rows, profile, request.workspace)
+    plan = {
+        "config": profile.resolved(),
+        "seed": profile.seed,
+        "rows": [record(path, request.workspace).sha256 for path in sources],
+        "base": sha256_of_model(checkpoint.base),
+        "adapters": [sha256_of_model(path) for path in checkpoint.adapters],
+        "backend": backend,
+    }
+    if not go_on_with(request.data_dir, plan):
+        discard(request.data_dir)
+
+    # Model and loop
+    model, tokenizer = load_for_training(backend, checkpoint, profile.train, profile.engine, profile.seed)
+    device = str(model.device)
+    trained = train_adapter(rows, profile.train, model, tokenizer, request.data_dir, profile.seed, run)
+    if trained.adapter is None:
+        return Requeue(checkpoint=trained.saved.folder if trained.saved else "")
+    del model  # a merge loads the base once more, and must not lie in memory beside it
+
+    # What is left
+    left = replace(checkpoint, adapters=(*checkpoint.adapters[:-1], trained.adapter))
+    if profile.train.merge:
+        left = merge_adapters(left, request.data_dir / MERGED)
+    write_checkpoint(request.data_dir, left, request.workspace)
+    outputs = _outputs(request.data_dir)
+    metrics = _metrics(trained, len(rows), time.monotonic() - clock)
+    manifest = write_manifest(
+        request.data_dir,
+        Manifest(
+            kind="train",
+            run_id=request.run_id,
+            stage=request.stage,
+            inputs=tuple(record(path, request.workspace) for path in (*sources, *baseline, *_models(checkpoint))),
+            outputs=tuple(record(path, request.workspace) for path in outputs),
+            config=profile.resolved(),
+            seed=profile.seed,
+            base_model=displayed(checkpoint.base, request.workspace),
+            base_model_sha256=str(plan["base"]),
+            constitution_sha256=_constitution(sources),
+            device=device,
+            started=started,
+            finished=now(),
+            versions=versions(),
+            commit=commit(),
+            facts={"method": profile.train.method, "backend": backend, "metrics": metrics},
+        ),
+    )
+    discard(request.data_dir)
+    for path in (*outputs, manifest):
+        run.produce(path.relative_to(request.workspace), path.stem)
+    return Completed(metrics, tuple(displayed(path, request.workspace) for path in (*outputs, manifest)))
+
+
+def require_gap(request: Request) -> list[Path]:
+    """Finds the stage's baseline among the dependencies and what they were made of.
+
+    Returns:
+        The file with its verdict.
+
+    Raises:
+        Refusal: there is none, or it showed no gap.
+    """
+    folders = {given.data_dir for given in request.inputs if given.handler == "baseline"}
+    for given in request.inputs:
+        folders |= {
+            request.workspace / link.path for link in trace(given.data_dir, request.workspace, verify=False).walk()
+        }
+    runs = (read_manifest(folder) for folder in folders if (folder / MANIFEST).exists())
+    baselines = sorted(
+        (run for run in runs if run.kind == "baseline" and run.stage == request.stage), key=lambda run: run.finished
+    )
+    if not baselines:
+        raise Refusal(
+            f"stage {request.stage} has no baseline among this task's dependencies",
+            "add a completed baseline task of the stage to depends_on: nothing is trained before a gap is shown",
+        )
+    verdict = baselines[-1].facts["verdict"]
+    if verdict["verdict"] != "gap":
+        raise Refusal(
+            f"the baseline {baselines[-1].run_id} shows no gap: {verdict['verdict']}: {verdict['reason']}",
+            "skip this stage, it is there already"
+            if verdict["verdict"] == "saturated"
+            else "run the baseline again with more items",
+        )
+    return [request.workspace / entry.path for entry in baselines[-1].outputs if entry.path.endswith("figures.json")]
+
+
+def _sources(request: Request, file: str) -> list[Path]:
+    """Finds the files of rows: the task's own folder, else what every dependency left."""
+    if request.params.get("data") is not None:
+        folders = [request.workspace / str(request.params["data"])]
+    else:
+        folders = [given.data_dir for given in request.inputs]
+    found = [folder / file for folder in folders if (folder / file).exists()]
+    if not found:
+        raise Refusal(
+            f"{file}: not in {', '.join(displayed(folder, request.workspace) for folder in folders) or 'any dependency'}",
+            "add a completed generate task to depends_on, or name the folder of the rows in params.data",
+        )
+    return found
+
+
+def _refuse_leaks(rows: Iterable[Row], profile: Profile, workspace: Path) -> None:
+    stages = all_stages(profile.curriculum.world, workspace)
+    if found := leaked(rows, stages):
+        raise Refusal(
+            f"{len(found)} training rows leak frozen evaluation items: "
+            + "; ".join(f"row {row_id}: {why}" for row_id, why in list(found.items())[:5]),
+            "remove these rows, or run the generate task again: items are never removed from an evaluation",
+        )
+
+
+def _models(checkpoint: Checkpoint) -> list[Path]:
+    """Names the files by which the adapters below this one are known."""
+    return [path / "adapter_model.safetensors" for path in checkpoint.adapters]
+
+
+def _outputs(data_dir: Path) -> list[Path]:
+    """Lists what the run leaves for others; the plan and the checkpoints are its own."""
+    folders = [data_dir / name for name in ("adapter", MERGED)]
+    within = [path for folder in folders if folder.exists() for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [*within, data_dir / LOG, data_dir / "model.json"]
+
+
+def _constitution(sources: Sequence[Path]) -> str | None:
+    """Finds the hash of the constitution that the rows were made under."""
+    manifests = [read_manifest(path.parent) for path in sources if (path.parent / MANIFEST).exists()]
+    return next((manifest.constitution_sha256 for manifest in manifests if manifest.constitution_sha256), None)
+
+
+def _metrics(trained: Trained, given: int, seconds: float) -> dict[str, float]:
+    """Lists the figures that a task's success criteria can name."""
+    return {
+        "rows": float(trained.rows),
+        "rows.too_long": float(trained.too_long),
+        "rows.given": float(given),
+        "steps": float(trained.steps),
+        "resumed_from": float(trained.resumed_from),
+        "loss": trained.loss,
+        "chosen_logp": trained.vitals.chosen_logp,
+        "eos_rate": trained.vitals.eos_rate,
+        "repetition": trained.vitals.repetition,
+        "distinct_2": trained.vitals.distinct_2,
+        "seconds": seconds,
+    }

@@ -145,7 +145,7 @@ class Request:
     params: Mapping[str, Any]
     workspace: Path
     data_dir: Path  # data/<run_id>/, the same over every attempt
-    inputs: tuple[Input, ...] = ()
+    inputs: tuple[Input, ...] = ()  # everything completed that the task builds on, nearest first
     usd_per_hour: float = 0.0
 
     def to_json(self) -> str:

@@ -16,7 +16,6 @@ from pathlib import Path
 from alignment.checkpoint import Checkpoint, resolve_checkpoint, write_checkpoint
 from alignment.curriculum import all_stages
 from alignment.journal import go_on_with
-from alignment.lineage import trace
 from alignment.locations import displayed
 from alignment.profile import Profile, load_profile
 from alignment.provenance import (
@@ -126,7 +125,7 @@ def _train(request: Request, run: Run) -> Outcome:
 
 
 def require_gap(request: Request) -> list[Path]:
-    """Finds the stage's baseline among the dependencies and what they were made of.
+    """Finds the stage's baseline among the dependencies.
 
     Returns:
         The file with its verdict.
@@ -134,29 +133,26 @@ def require_gap(request: Request) -> list[Path]:
     Raises:
         Refusal: there is none, or it showed no gap.
     """
-    folders = {given.data_dir for given in request.inputs if given.handler == "baseline"}
-    for given in request.inputs:
-        folders |= {
-            request.workspace / link.path for link in trace(given.data_dir, request.workspace, verify=False).walk()
-        }
-    runs = (read_manifest(folder) for folder in folders if (folder / MANIFEST).exists())
-    baselines = sorted(
-        (run for run in runs if run.kind == "baseline" and run.stage == request.stage), key=lambda run: run.finished
-    )
+    baselines = [
+        read_manifest(given.data_dir)
+        for given in request.inputs
+        if (given.handler, given.stage) == ("baseline", request.stage)
+    ]
     if not baselines:
         raise Refusal(
             f"stage {request.stage} has no baseline among this task's dependencies",
             "add a completed baseline task of the stage to depends_on: nothing is trained before a gap is shown",
         )
-    verdict = baselines[-1].facts["verdict"]
+    newest = max(baselines, key=lambda manifest: manifest.finished)
+    verdict = newest.facts["verdict"]
     if verdict["verdict"] != "gap":
         raise Refusal(
-            f"the baseline {baselines[-1].run_id} shows no gap: {verdict['verdict']}: {verdict['reason']}",
+            f"the baseline {newest.run_id} shows no gap: {verdict['verdict']}: {verdict['reason']}",
             "skip this stage, it is there already"
             if verdict["verdict"] == "saturated"
             else "run the baseline again with more items",
         )
-    return [request.workspace / entry.path for entry in baselines[-1].outputs if entry.path.endswith("figures.json")]
+    return [request.workspace / entry.path for entry in newest.outputs if entry.path.endswith("figures.json")]
 
 
 def _sources(request: Request, file: str) -> list[Path]:

@@ -1,0 +1,360 @@
+"""Judges a trained model on the baseline's frozen items, paired, in the raw format that the stage teaches.
+
+Leaves in data/<run_id>/: completions.jsonl, figures.json, summary.md and, last, manifest.json. Earlier stages whose
+evaluations are among the dependencies are asked again, so that what is lost is seen. A failed verdict
+with rounds left proposes the next round's tasks.
+
+    python -m handlers state/runs/RUN/attempt-1
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from alignment.assessment import ArmTally, Row, answers, tally
+from alignment.checkpoint import resolve_checkpoint
+from alignment.comparison import Comparison, Verdict, compare, judge
+from alignment.curriculum import Item, Stage, load_stage, stage_folder
+from alignment.engines import open_engine
+from alignment.journal import Journal, go_on_with
+from alignment.locations import displayed
+from alignment.profile import Profile, load_profile
+from alignment.prompts import Arm, raw_prompt
+from alignment.provenance import (
+    MANIFEST,
+    Manifest,
+    commit,
+    now,
+    read_manifest,
+    record,
+    replace_file,
+    sha256_of_model,
+    verify_outputs,
+    versions,
+    write_manifest,
+)
+from alignment.refusal import Refusal
+from alignment.scorers import Verifier, verify
+from alignment.selftest import self_test
+from handlers.contract import Blocked, Completed, Outcome, Request, Requeue, Run
+from handlers.inputs import named_model
+from handlers.pace import Pace
+from handlers.rounds import propose_round
+
+TRAINED = "trained"
+COMPLETIONS = "completions.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class _Leg:
+    """The items of one stage, and the rows of the run that they are compared with."""
+
+    stage: Stage
+    arm: Arm
+    items: Sequence[Item]
+    earlier: Path  # the completions.jsonl of the baseline, or of an earlier stage's evaluation
+    against: Mapping[str, Sequence[Row]]  # by arm
+
+
+def evaluate(request: Request, run: Run, *, verifier: Verifier = verify) -> Outcome:
+    """Runs an evaluate task.
+
+    Args:
+        verifier: what scores the answers; it is tested before it is used.
+    """
+    try:
+        return _evaluate(request, run, verifier)
+    except Refusal as refusal:
+        return Blocked(refusal.reason, refusal.needs)
+
+
+def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
+    started, clock = now(), time.monotonic()
+    # Parameters
+    if request.stage is None:
+        raise Refusal("the task names no stage", "write `stage: 1` into the front matter")
+    profile = load_profile(
+        str(request.params.get("profile", "micro")), request.workspace, kind="evaluate", params=request.params
+    )
+    print(profile.describe(), flush=True)
+    settings = profile.evaluate
+    model = named_model(request)
+    if model is None:
+        raise Refusal(
+            "no model to evaluate: no dependency left one", "add a train task to depends_on, or set params.model"
+        )
+    checkpoint = resolve_checkpoint(profile.model, request.workspace, model)
+    runs = _complete_runs(request)
+    baseline = _newest(runs, "baseline", request.stage)
+    if baseline is None:
+        raise Refusal(
+            f"stage {request.stage} has no baseline among this task's dependencies",
+            "add a completed baseline task of the stage to depends_on",
+        )
+    stage = load_stage(stage_folder(profile.curriculum.world, request.stage, request.workspace), request.workspace)
+    unmeasured = sorted(set(stage.gate) - MEASURES.keys())
+    if unmeasured:
+        raise Refusal(
+            f"{displayed(stage.folder, request.workspace)}/stage.yaml: gate.{unmeasured[0]}: evaluate does not measure it",
+            f"name figures out of {', '.join(MEASURES)}",
+        )
+    legs = [_leg(stage, TRAINED, baseline, request.workspace)]
+    legs += _regression_legs(profile, request, runs)
+    for leg in legs:
+        self_test(leg.items, leg.stage.new_turn, verifier)
+    base_sha256 = sha256_of_model(checkpoint.base)
+    go_on_with(
+        request.data_dir,
+        {
+            "config": profile.resolved(),
+            "seed": profile.seed,
+            "earlier": [record(leg.earlier, request.workspace).sha256 for leg in legs],
+            "base": base_sha256,
+            "adapters": [sha256_of_model(path) for path in checkpoint.adapters],
+        },
+    )
+
+    # Answers
+    device = "none: every item had been answered"
+    with Journal(request.data_dir / COMPLETIONS) as journal:
+        done = {(row["arm"], row["item"]) for row in journal.rows}
+        pace = Pace(run, sum(len(leg.items) for leg in legs), "item", done=len(done))
+        missing = [(leg, [item for item in leg.items if (leg.arm.name, item.id) not in done]) for leg in legs]
+        if any(todo for _, todo in missing):
+            engine = open_engine(profile.engine, checkpoint)
+            device = engine.device
+            for leg, todo in missing:
+                for rows in answers(engine, leg.stage, leg.arm, todo, settings.chunk_items, verifier):
+                    journal.append(rows)
+                    pace.step(len(rows), leg.arm.name)
+                    if run.should_stop():
+                        return Requeue(checkpoint=displayed(journal.path, request.workspace))
+        rows = journal.rows
+
+    # Figures
+    untrained = json.loads((baseline / "figures.json").read_text(encoding="utf-8"))
+    gap, floor = untrained["verdict"], untrained["noise_floor"]
+    by_arm = {leg.arm.name: [row for row in rows if row["arm"] == leg.arm.name] for leg in legs}
+    tallies = {name: tally(group, settings.confidence) for name, group in by_arm.items()}
+    compared = {
+        arm: compare(legs[0].against[arm], by_arm[TRAINED], settings, profile.seed)
+        for arm in dict.fromkeys((gap["best_arm"], "raw"))
+    }
+    regressions = [
+        compare(next(iter(leg.against.values())), by_arm[leg.arm.name], settings, profile.seed) for leg in legs[1:]
+    ]
+    measured = {name: MEASURES[name](tallies[TRAINED], by_arm[TRAINED]) for name in stage.gate}
+    verdict = judge(
+        tallies[TRAINED],
+        compared[gap["best_arm"]],
+        stage.gate,
+        measured,
+        regressions,
+        settings,
+        baseline_verdict=gap["verdict"],
+        noise_floor=floor,
+    )
+    metrics = _metrics(tallies, compared, compared[gap["best_arm"]], regressions, verdict, floor, rows)
+    metrics |= {**measured, "seconds": time.monotonic() - clock}
+    for name, value in metrics.items():
+        run.measure(name, value)
+
+    # What is left
+    figures = {
+        "stage": stage.number,
+        "round": request.params.get("round", 1),
+        "items": len(legs[0].items),
+        "verdict": {"verdict": verdict.verdict, "evidence": verdict.evidence, "gate": stage.gate, "measured": measured},
+        "noise_floor": floor,
+        "arms": {name: t.as_figures() for name, t in tallies.items()},
+        "untrained": untrained["arms"],
+        "compared": {name: comparison.as_figures() for name, comparison in compared.items()},
+        "regressions": [comparison.as_figures() for comparison in regressions],
+    }
+    figures_path, summary_path = request.data_dir / "figures.json", request.data_dir / "summary.md"
+    replace_file(figures_path, json.dumps(figures, indent=1) + "\n")
+    replace_file(summary_path, _summary(stage, verdict, tallies, compared, by_arm[TRAINED]))
+    outputs = [request.data_dir / COMPLETIONS, figures_path, summary_path]
+    inputs = [leg.earlier for leg in legs]
+    inputs += [baseline / "figures.json", *(path / "adapter_model.safetensors" for path in checkpoint.adapters)]
+    manifest = write_manifest(
+        request.data_dir,
+        Manifest(
+            kind="evaluate",
+            run_id=request.run_id,
+            stage=stage.number,
+            inputs=tuple(record(path, request.workspace) for path in inputs),
+            outputs=tuple(record(path, request.workspace) for path in outputs),
+            config=profile.resolved(),
+            seed=profile.seed,
+            base_model=displayed(checkpoint.base, request.workspace),
+            base_model_sha256=base_sha256,
+            constitution_sha256=None,
+            device=device,
+            started=started,
+            finished=now(),
+            versions=versions(),
+            commit=commit(),
+            facts={"verdict": figures["verdict"], "model": displayed(_folder(model, request), request.workspace)},
+        ),
+    )
+    for path in (*outputs, manifest):
+        run.produce(path.relative_to(request.workspace), path.stem)
+    return _outcome(request, run, verdict, metrics, [displayed(p, request.workspace) for p in (*outputs, manifest)])
+
+
+def _outcome(
+    request: Request, run: Run, verdict: Verdict, metrics: dict[str, float], artifacts: Sequence[str]
+) -> Outcome:
+    """Lets a failed stage take its next round, and blocks one that has none left."""
+    if verdict.verdict in ("passed", "saturated"):
+        return Completed(metrics, tuple(artifacts))
+    if verdict.verdict == "inconclusive":
+        return Blocked("inconclusive: " + "; ".join(verdict.evidence), "evaluate and baseline with more items", metrics)
+    if not propose_round(request, run):
+        return Blocked(
+            f"failed, and no round of {request.params.get('rounds', 1)} is left: " + "; ".join(verdict.evidence),
+            "look at the report; more instructions or more rounds may help",
+            metrics,
+        )
+    return Completed({**metrics, "next_round": 1.0}, tuple(artifacts))
+
+
+def _complete_runs(request: Request) -> dict[Path, Manifest]:
+    """Lists the dependencies that left a manifest."""
+    folders = [given.data_dir for given in request.inputs]
+    return {folder: read_manifest(folder) for folder in folders if (folder / MANIFEST).exists()}
+
+
+def _newest(runs: Mapping[Path, Manifest], kind: str, stage: int) -> Path | None:
+    """Finds the run of a kind and stage that ended last."""
+    found = [folder for folder, run in runs.items() if run.kind == kind and run.stage == stage]
+    return max(found, key=lambda folder: runs[folder].finished, default=None)
+
+
+def _leg(stage: Stage, name: str, earlier: Path, workspace: Path) -> _Leg:
+    """Takes an earlier run's items, if they are the frozen ones still.
+
+    Raises:
+        Refusal: the earlier run's files have changed, or its items are no longer the evaluation set's.
+    """
+    manifest = read_manifest(earlier)
+    verify_outputs(manifest, workspace)
+    with open(earlier / COMPLETIONS, encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream]
+    frozen = {entry.path: entry.sha256 for entry in manifest.inputs}.get(displayed(stage.evaluation_path, workspace))
+    known = {item.id: item for item in stage.items}
+    answered = dict.fromkeys(row["item"] for row in rows if row["item"] in known)
+    if frozen not in (None, stage.evaluation_sha256) or not answered:
+        raise Refusal(
+            f"{displayed(earlier, workspace)}: its items are not those of {stage.evaluation_path.name} any more",
+            "run the stage's baseline again",
+        )
+    arms = dict.fromkeys(row["arm"] for row in rows)
+    return _Leg(
+        stage,
+        Arm(name, lambda instruction: raw_prompt(stage, instruction), stage.stop.raw),
+        [known[item] for item in answered],
+        earlier / COMPLETIONS,
+        {arm: [row for row in rows if row["arm"] == arm and row["item"] in known] for arm in arms},
+    )
+
+
+def _regression_legs(profile: Profile, request: Request, runs: Mapping[Path, Manifest]) -> list[_Leg]:
+    """Takes each earlier stage's newest evaluation, where there is one."""
+    legs = []
+    for number in range(1, request.stage or 1):
+        if (earlier := _newest(runs, "evaluate", number)) is None:
+            continue
+        stage = load_stage(stage_folder(profile.curriculum.world, number, request.workspace), request.workspace)
+        leg = _leg(stage, f"stage{number}", earlier, request.workspace)
+        trained = [{**row, "arm": f"stage {number}"} for row in leg.against[TRAINED]]
+        legs.append(_Leg(leg.stage, leg.arm, leg.items, leg.earlier, {TRAINED: trained}))
+    return legs
+
+
+def _folder(model: str | Path, request: Request) -> Path:
+    return request.workspace / model
+
+
+def _accuracy(arm: ArmTally, _: Sequence[Row]) -> float:
+    return arm.whole.accuracy
+
+
+def _distinct(_: ArmTally, rows: Sequence[Row]) -> float:
+    """The share of the answers that no other answer equals."""
+    return len({row["completion"].strip().casefold() for row in rows}) / len(rows)
+
+
+# The figures that a gate can name.
+MEASURES = {"accuracy": _accuracy, "distinct": _distinct}
+
+
+def _metrics(
+    tallies: Mapping[str, ArmTally],
+    compared: Mapping[str, Comparison],
+    best: Comparison,
+    regressions: Sequence[Comparison],
+    verdict: Verdict,
+    noise_floor: float,
+    rows: Sequence[Row],
+) -> dict[str, float]:
+    """Lists the figures that a task's success criteria can name."""
+    whole = tallies[TRAINED].whole
+    metrics = {
+        "accuracy": whole.accuracy,
+        "accuracy.low": whole.interval.low,
+        "accuracy.high": whole.interval.high,
+        "loose": whole.passed_loosely / whole.n,
+        "items": float(whole.n),
+        "lift": best.lift,
+        "lift.low": best.lift_interval.low,
+        "lift.high": best.lift_interval.high,
+        "mcnemar_p": best.p,
+        "mcnemar_p.raw": compared["raw"].p,
+        "cohens_h": best.h,
+        "minimum_detectable_effect": best.detectable,
+        "noise_floor": noise_floor,
+        "regressions": float(sum(comparison.lift < 0 for comparison in regressions)),
+        "completion_tokens": float(sum(row["completion_tokens"] for row in rows)),
+        "prompt_tokens": float(sum(row["prompt_tokens"] for row in rows)),
+    }
+    verdicts = ("passed", "failed", "saturated", "inconclusive")
+    return metrics | {name: float(verdict.verdict == name) for name in verdicts}
+
+
+_SHOWN = 8
+
+
+def _summary(
+    stage: Stage,
+    verdict: Verdict,
+    tallies: Mapping[str, ArmTally],
+    compared: Mapping[str, Comparison],
+    trained: Sequence[Row],
+) -> str:
+    """Writes the summary that a person reads."""
+    lines = [f"# Evaluation of stage {stage.number}: {stage.name}", "", f"Verdict: **{verdict.verdict}**.", ""]
+    lines += [f"- {evidence}" for evidence in verdict.evidence]
+    lines += ["", "| against | before | after | gained | lost | McNemar p | Cohen's h | lift | detectable |"]
+    lines.append("|---|---|---|---|---|---|---|---|---|")
+    for name, c in compared.items():
+        low, high = c.lift_interval
+        lines.append(
+            f"| {name} | {100 * c.accuracy_before:.1f} % | {100 * c.accuracy_after:.1f} % | {c.gained} | {c.lost} "
+            f"| {c.p:.2g} | {c.h:.2f} | {100 * c.lift:.1f} [{100 * low:.1f}, {100 * high:.1f}] "
+            f"| {100 * c.detectable:.1f} points |"
+        )
+    lines += ["", "| type | items | passed | gained | lost | q |", "|---|---|---|---|---|---|"]
+    of_type = next(iter(compared.values())).by_type
+    for name, t in tallies[TRAINED].by_type.items():
+        c_type = of_type[name]
+        lines.append(f"| {name} | {t.n} | {t.passed} | {c_type.gained} | {c_type.lost} | {c_type.q:.2g} |")
+    failures = [row for row in trained if not row["strict"]]
+    lines += ["", "Answers that fail:", ""]
+    lines += [f"- {row['instruction']!r} -> {row['completion'][:160]!r}: {row['reason']}" for row in failures[:_SHOWN]]
+    return "\n".join(lines) + "\n"

@@ -111,6 +111,13 @@ def _parser() -> argparse.ArgumentParser:
     command("cancel", _cancel, "move a pending or running task to blocked/").add_argument("task")
     command("pause", _pause, "start nothing new; running work goes on")
     command("resume", _resume, "start work again")
+    review = command("review", _review, "list reviews, show one, or answer it", json_too=True)
+    review.add_argument("action", choices=("list", "show", "approve", "modify", "reject"))
+    review.add_argument("task", nargs="?", help="the task under review; all but list need it")
+    review.add_argument(
+        "--issue", action="append", default=[], metavar="SEVERITY: TEXT", help="FATAL, HIGH, MEDIUM or LOW"
+    )
+    review.add_argument("--comment", default="", help="anything else")
     command("verify", _verify, "prove that the log is whole and unchanged", json_too=True)
     rebuild = command("rebuild", _rebuild, "rebuild views and folders from the log", json_too=True)
     rebuild.add_argument("--check", action="store_true", help="only say where folders, views and replay differ")
@@ -340,6 +347,45 @@ def _events(where: Workspace, arguments: argparse.Namespace) -> int:
             if not arguments.follow:
                 return OK
             time.sleep(0.2)
+
+
+def _review(where: Workspace, arguments: argparse.Namespace) -> int:
+    from daemon import folders, reviews, taskfile
+    from daemon.lifecycle import Issue
+
+    with _reading(where) as connection:
+        found = connection.execute("SELECT task_id, reviewer, number, requested_at FROM reviews_open").fetchall()
+    opened = [dict(zip(("task", "reviewer", "number", "requested_at"), row, strict=True)) for row in found]
+    if arguments.action == "list":
+        lines = [f"{r['task']}  waits for {r['reviewer']} since {r['requested_at'][:19]}Z" for r in opened]
+        print(json.dumps(opened) if arguments.json else "\n".join(lines) or "no review is open")
+        return OK
+    if not arguments.task:
+        raise Refusal(f"review {arguments.action}: name the task; `cai review list` shows what is open")
+    task, _ = _find_task(where, arguments.task)
+    mine = next((r for r in opened if r["task"] == task), None)
+    if mine is None:
+        raise Refusal(f"no review of {task} is open; `cai review list` shows what is")
+    folder = where.reviews / mine["reviewer"]
+    name = f"{task}.review-{mine['number']}.md"
+    if arguments.action == "show":
+        lies_in = "in_progress" if (folder / "in_progress" / name).exists() else "pending"
+        print((folder / lies_in / name).read_text(encoding="utf-8"))
+        return OK
+    issues = tuple(Issue(*(part.strip() for part in text.partition(":")[::2])) for text in arguments.issue)
+    content = reviews.response_text(arguments.action, issues, arguments.comment).encode()
+    try:
+        reviews.parse_response(content)
+    except taskfile.Invalid as error:
+        raise Refusal("the review was not answered:\n  " + "\n  ".join(error.faults)) from error
+    try:
+        folders.create(folder / "responses" / name, content)
+    except FileExistsError as error:
+        raise Refusal(f"{folder / 'responses' / name} is there already; mend or delete it") from error
+    print(
+        f"answered: {arguments.action}; the daemon takes it up from {folder.relative_to(where.root)}/responses/{name}"
+    )
+    return OK
 
 
 # ------------------------------------------------------------------ proving

@@ -53,6 +53,15 @@ class Criterion:
         return self.metric in metrics and OPERATORS[self.op](metrics[self.metric], self.bound)
 
 
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """What a reviewer found; it becomes a task file for `assignee`."""
+
+    severity: str  # FATAL, HIGH, MEDIUM or LOW
+    text: str
+    assignee: str = "researcher"
+
+
 OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -114,6 +123,9 @@ class Task:
     live: bool = False  # an attempt has been claimed and its end is not logged yet
     spawned: bool = False  # that attempt's process is known
     offset: int = 0  # bytes of that attempt's events.jsonl that are in the log
+    reviews: int = 0  # asked for so far
+    asked: bool = False  # a review is open
+    approved: bool = False
     charged_s: float = 0.0  # seconds of that attempt that are paid for in the log
     not_before: float = 0.0  # seconds since the epoch: back-off after a crash
     usd: float = 0.0  # spent so far, all runs together
@@ -302,6 +314,34 @@ class CostAccrued:
     usd_per_hour: float
 
 
+@dataclass(frozen=True, slots=True)
+class ReviewRequested:
+    """The task waits for its reviewer's answer."""
+
+    task_id: str
+    reviewer: str
+    number: int  # of this task's reviews, from 1
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewAnswered:
+    """The reviewer has answered; `tasks` are the names and texts of the task files that the issues become."""
+
+    task_id: str
+    reviewer: str
+    number: int
+    verdict: str
+    issues: tuple[Issue, ...]
+    comment: str
+    sha256: str  # of the response file
+    tasks: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def approves(self) -> bool:
+        """Tells whether the task may run."""
+        return self.verdict == "approve" and not any(issue.severity == "FATAL" for issue in self.issues)
+
+
 TaskEvent = (
     Submitted
     | Rejected
@@ -319,6 +359,8 @@ TaskEvent = (
     | Proposed
     | Exited
     | CostAccrued
+    | ReviewRequested
+    | ReviewAnswered
 )
 
 
@@ -384,7 +426,23 @@ class Settle:
     stderr_tail: str = ""
 
 
-Command = Submit | Reject | Edit | Relocate | Claim | Block | Settle
+@dataclass(frozen=True, slots=True)
+class AskReview:
+    """Everything that the task builds on is there: its reviewer's turn has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerReview:
+    """The reviewer has answered the open review."""
+
+    verdict: str
+    issues: tuple[Issue, ...]
+    comment: str
+    sha256: str
+    tasks: tuple[tuple[str, str], ...]
+
+
+Command = AskReview | AnswerReview | Submit | Reject | Edit | Relocate | Claim | Block | Settle
 
 
 class Refused(Exception):
@@ -426,6 +484,19 @@ def decide(task: Task | None, task_id: str, command: Command) -> Sequence[TaskEv
             return [Claimed(task_id, f"{task_id}.{task.run + fresh}", task.attempt + 1)]
         case Block(reason, needs):
             return [Blocked(task_id, reason, needs)]
+        case AskReview():
+            if task.status is not Status.PENDING or task.asked or not task.spec or not task.spec.review:
+                raise Refused("there is no review to ask for")
+            return [ReviewRequested(task_id, task.spec.review, task.reviews + 1)]
+        case AnswerReview(verdict, issues, comment, sha256, tasks):
+            if not task.asked or not task.spec or not task.spec.review:
+                raise Refused("no review of this task is open")
+            answered = ReviewAnswered(task_id, task.spec.review, task.reviews, verdict, issues, comment, sha256, tasks)
+            if answered.approves:
+                return [answered]
+            found = "; ".join(f"{issue.severity}: {issue.text}" for issue in issues) or comment
+            needs = "see to the issues and move the file back to pending/: it will be reviewed again"
+            return [answered, Blocked(task_id, f"the review by {answered.reviewer} says {verdict}: {found}", needs)]
         case Settle():
             return _settle(task, command)
         case _:
@@ -505,6 +576,7 @@ def _figure(metrics: Mapping[str, float], name: str) -> str:
 def evolve(task: Task | None, event: TaskEvent, seq: int) -> Task:
     """Gives the task as it is after an event. `seq` is the event's place in the log."""
     task = task or Task(event.task_id)
+    before = task.spec
     match event:
         case Submitted(_, text, spec):
             return replace(
@@ -517,28 +589,28 @@ def evolve(task: Task | None, event: TaskEvent, seq: int) -> Task:
                 reason="",
                 run=_next_run(task),
                 attempt=0,
+                asked=False,
+                approved=False,
             )
         case Rejected(_, faults, text, stays):
             status = Status.IGNORED if stays else Status.BLOCKED
             return replace(
-                task, seq=seq, spec=None, text=text, status=status, place=Status.PENDING, reason="; ".join(faults)
+                task,
+                seq=seq,
+                spec=None,
+                text=text,
+                status=status,
+                place=Status.PENDING,
+                reason="; ".join(faults),
+                asked=False,
             )
         case Edited(_, text, spec):
-            changed = task.spec is not None and (spec.handler, spec.stage, spec.params) != (
-                task.spec.handler,
-                task.spec.stage,
-                task.spec.params,
-            )
-            begin_anew = changed and task.status is not Status.IN_PROGRESS
-            return replace(
-                task,
-                text=text,
-                spec=spec,
-                run=_next_run(task) if begin_anew else task.run,
-                attempt=0 if begin_anew else task.attempt,
-            )
+            task = replace(task, text=text, spec=spec)
+            if task.status is Status.IN_PROGRESS or not _asks_for_other_work(before, spec):
+                return task
+            return replace(task, run=_next_run(task), attempt=0, asked=False, approved=False)
         case Withdrawn():
-            return replace(task, status=Status.WITHDRAWN)
+            return replace(task, status=Status.WITHDRAWN, asked=False)
         case Claimed(_, run_id, attempt, by):
             return replace(
                 task,
@@ -554,7 +626,7 @@ def evolve(task: Task | None, event: TaskEvent, seq: int) -> Task:
         case Completed(_, metrics, artifacts):
             return replace(task, status=Status.COMPLETED, reason="", metrics=metrics, artifacts=artifacts, crashes=0)
         case Blocked(_, reason, _, metrics):
-            return replace(task, status=Status.BLOCKED, reason=reason, metrics=metrics, crashes=0)
+            return replace(task, status=Status.BLOCKED, reason=reason, metrics=metrics, crashes=0, asked=False)
         case Requeued(_, _, crashed, not_before, fresh):
             return replace(
                 task,
@@ -566,7 +638,7 @@ def evolve(task: Task | None, event: TaskEvent, seq: int) -> Task:
                 attempt=0 if fresh else task.attempt,
             )
         case Cancelled(_, reason):
-            return replace(task, status=Status.BLOCKED, reason=f"cancelled: {reason}", crashes=0)
+            return replace(task, status=Status.BLOCKED, reason=f"cancelled: {reason}", crashes=0, asked=False)
         case Moved(_, _, dst):
             return replace(task, place=dst)
         case External(_, _, dst):
@@ -579,10 +651,22 @@ def evolve(task: Task | None, event: TaskEvent, seq: int) -> Task:
             return replace(task, offset=offset)
         case Exited():
             return replace(task, live=False, spawned=False)
+        case ReviewRequested(_, _, number):
+            return replace(task, reviews=number, asked=True)
+        case ReviewAnswered():
+            return replace(task, asked=False, approved=event.approves)
         case CostAccrued(_, _, _, seconds, usd):
             return replace(task, usd=task.usd + usd, charged_s=task.charged_s + seconds)
         case _:
             assert_never(event)
+
+
+def _asks_for_other_work(before: Spec | None, spec: Spec) -> bool:
+    return before is not None and (spec.handler, spec.stage, spec.params) != (
+        before.handler,
+        before.stage,
+        before.params,
+    )
 
 
 def _next_run(task: Task) -> int:

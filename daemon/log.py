@@ -116,11 +116,13 @@ VIEWS: Mapping[str, str] = {
                coalesce(data ->> '$.reason', data ->> '$.report.note', data ->> '$.ending', '') AS detail
         FROM events""",
     "reviews_open": """
-        SELECT q.task_id, q.at AS requested_at, q.data ->> '$.reviewer' AS reviewer
+        SELECT q.task_id, q.at AS requested_at, q.data ->> '$.reviewer' AS reviewer, q.data ->> '$.number' AS number
         FROM events q
         WHERE q.type = 'review.requested'
           AND NOT EXISTS (SELECT 1 FROM events a
-                          WHERE a.task_id = q.task_id AND a.type = 'review.answered' AND a.seq > q.seq)""",
+                          WHERE a.task_id = q.task_id AND a.seq > q.seq AND a.type IN (
+                              'review.answered', 'review.requested', 'task.submitted', 'task.edited', 'task.withdrawn',
+                              'task.blocked', 'task.cancelled', 'task.rejected'))""",
 }
 
 _NAMES: Mapping[type, str] = {
@@ -139,6 +141,8 @@ _NAMES: Mapping[type, str] = {
     lifecycle.Proposed: "run.proposed",
     lifecycle.Exited: "run.exited",
     lifecycle.CostAccrued: "cost.accrued",
+    lifecycle.ReviewRequested: "review.requested",
+    lifecycle.ReviewAnswered: "review.answered",
 }
 _KINDS = {name: kind for kind, name in _NAMES.items()}
 REPORTS = ("progressed", "measured", "produced", "checkpointed")
@@ -212,6 +216,9 @@ def decode(row: Row) -> TaskEvent | None:
     for name in ("src", "dst"):
         if raw.get(name):
             raw[name] = Status(raw[name])
+    if "issues" in raw:
+        raw["issues"] = tuple(lifecycle.Issue(**issue) for issue in raw["issues"])
+        raw["tasks"] = tuple((name, text) for name, text in raw["tasks"])
     for name in ("faults", "artifacts", "met"):
         if name in raw:
             raw[name] = tuple(raw[name])
@@ -307,9 +314,12 @@ class EventLog:
         return found[0] if found else None
 
     def proposals(self) -> list[tuple[str, str]]:
-        """Gives the name and text of every task that a handler has proposed."""
-        rows = self._rows("WHERE type = 'run.proposed'")
-        return [(row.payload["name"], row.payload["text"]) for row in rows]
+        """Gives the name and text of every task that a handler or a review has called for."""
+        found: list[tuple[str, str]] = []
+        for row in self._rows("WHERE type IN ('run.proposed', 'review.answered')"):
+            said = row.payload
+            found += [(n, t) for n, t in said["tasks"]] if "tasks" in said else [(said["name"], said["text"])]
+        return found
 
     def rebuild_views(self) -> None:
         """Drops and creates the views."""

@@ -18,6 +18,8 @@ from daemon.lifecycle import (
     Rejected,
     Reported,
     Requeued,
+    ReviewAnswered,
+    ReviewRequested,
     Spawned,
     Status,
     Submitted,
@@ -55,6 +57,12 @@ def sentence(event: TaskEvent) -> str | None:
             return f"Produced {report.get('kind')} {report.get('path')}"
         case Proposed(_, _, _, _, name):
             return f"Proposed the task {name}"
+        case ReviewRequested(task_id, reviewer, number):
+            return f"Review asked for: reviews/{reviewer}/pending/{task_id}.review-{number}.md"
+        case ReviewAnswered(_, reviewer, _, verdict, issues, comment, _, tasks):
+            became = f"; issues became {', '.join(name for name, _ in tasks)}" if tasks else ""
+            found = f", {len(issues)} issues" if issues else ""
+            return f"Review by {reviewer}: {verdict}{found}{f'; {comment}' if comment else ''}{became}"
         case External(_, src, dst) if dst and src and dst is not Status.PENDING:
             return f"The file was moved by hand from {src.value}/ to {dst.value}/"
         case Submitted() | Withdrawn() | External() | Moved() | Spawned() | Exited() | CostAccrued() | Reported():

@@ -21,7 +21,17 @@ def waits_for(task: Task, tasks: Mapping[str, Task]) -> str:
             waits.append(f"{name} (blocked: {_short(other.reason)})")
         elif other.status is not Status.COMPLETED:
             waits.append(f"{name} ({other.status.value.replace('_', ' ')})")
+    if not waits and task.spec.review and not task.approved:
+        answer = f"reviews/{task.spec.review}/responses/{task.id}.review-{max(task.reviews, 1)}.md"
+        return f"a review by {task.spec.review} ({answer}, or `cai review approve`)"
     return ", ".join(waits)
+
+
+def wants_review(task: Task, tasks: Mapping[str, Task]) -> bool:
+    """Tells whether it is a task's reviewer's turn: all else is there, and nobody has been asked."""
+    if task.status is not Status.PENDING or not task.spec or not task.spec.review or task.approved or task.asked:
+        return False
+    return all(name in tasks and tasks[name].status is Status.COMPLETED for name in task.spec.depends_on)
 
 
 def _short(reason: str, limit: int = 160) -> str:

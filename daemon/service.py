@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import os
 import selectors
 import signal
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from daemon import folders, lifecycle, narrate, schedule, taskfile, workers
+from daemon import folders, lifecycle, narrate, reviews, schedule, taskfile, workers
 from daemon.intake import Intake
 from daemon.lifecycle import Block, Claim, Command, Settle, Status, Task, TaskEvent
 from daemon.log import EventLog, Note
@@ -85,6 +86,9 @@ class Daemon:
         self._progress: dict[str, tuple[Any, float, float]] = {}
         self._written: dict[str, float] = {}
         self._obstacles: dict[str, str] = {}
+        self._reviews: set[str] = set()  # tasks with a request that may have to be placed, answered or closed
+        self._requested: set[str] = set()  # those whose request is known to be there
+        self._responses: dict[str, folders.Mark] = {}
         self._next_scan_s = 0.0
         self._statuses_changed = True
 
@@ -110,11 +114,13 @@ class Daemon:
             folders.sweep(self.workspace.folder(status))
         for task in self.tasks.values():
             self._index(task)
+            if task.reviews:
+                self._reviews.add(task.id)
             if task.status is not Status.COMPLETED:
                 self._stale.add(task.id)  # a crash may have come between the log and the file
         self._note("daemon.started", pid=os.getpid(), python=sys.version.split()[0])
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._watch = None if self.is_remote else Watch(self.workspace.tasks, self._wake_w)
+        self._watch = None if self.is_remote else Watch((self.workspace.tasks, self.workspace.reviews), self._wake_w)
         self._keep_reserve()
         for name, text in self.log.proposals():
             self._drop(name, text)
@@ -183,6 +189,7 @@ class Daemon:
         for task_id in sorted(self._live):
             self._attend(task_id)
         self._settle_files()
+        self._see_to_reviews()
         if not (self.paused or self.stopping or self.degraded):
             self._pick_up()
         self._write_status()
@@ -272,7 +279,7 @@ class Daemon:
         if self._statuses_changed:
             self._statuses_changed = False
             for task in self.tasks.values():
-                if task.spec and task.spec.depends_on and task.status is Status.PENDING:
+                if task.spec and (task.spec.depends_on or task.spec.review) and task.status is Status.PENDING:
                     waiting = schedule.waits_for(task, self.tasks)
                     if waiting != self._waiting.get(task.id, ""):
                         self._waiting[task.id] = waiting
@@ -317,6 +324,62 @@ class Daemon:
         with contextlib.suppress(FileExistsError):
             folders.create(self.workspace.file(Status.PENDING, name), text.encode())
         self._intake.again.add(name)
+
+    # -------------------------------------------------------------- reviews
+
+    def _see_to_reviews(self) -> None:
+        """Asks reviewers whose turn it is, and takes in their answers."""
+        if self._statuses_changed:
+            turns = [task.id for task in self.tasks.values() if schedule.wants_review(task, self.tasks)]
+            self._commit([(task_id, lifecycle.AskReview()) for task_id in turns])
+        for task_id in sorted(self._reviews):
+            task = self.tasks[task_id]
+            if not task.asked:  # answered, or overtaken by another change
+                reviews.close_request(self.workspace, task)
+                self._reviews.discard(task_id)
+            elif task_id not in self._requested:
+                reviews.place_request(self.workspace, task, self._request_text(task))
+                self._requested.add(task_id)
+            else:
+                self._read_response(task)
+
+    def _request_text(self, task: Task) -> str:
+        manifests = [
+            (path, hashlib.sha256((self.workspace.root / path).read_bytes()).hexdigest())
+            for other in schedule.ancestors(task, self.tasks)
+            for path in other.artifacts
+            if path.endswith("manifest.json") and (self.workspace.root / path).is_file()
+        ]
+        return reviews.request_text(task, manifests, sum(t.usd for t in self.tasks.values()))
+
+    def _read_response(self, task: Task) -> None:
+        assert task.spec is not None
+        assert task.spec.review is not None
+        path = self.workspace.reviews / task.spec.review / "responses" / f"{reviews.request_name(task)}.md"
+        mark = folders.mark_of(path)
+        if mark is None or self._responses.get(task.id) == mark:
+            return
+        try:
+            content, self._responses[task.id] = folders.read(path)
+            answer = reviews.parse_response(content)
+        except (folders.NotReady, FileNotFoundError):
+            return
+        except folders.Unfit as error:
+            self._responses[task.id] = mark
+            reviews.report_faults(path, [str(error)])
+            return
+        except taskfile.Invalid as error:
+            reviews.report_faults(path, error.faults)
+            return
+        stamp = self._at()[:19].translate(str.maketrans("T", "_", "-:"))
+        tasks = tuple(
+            reviews.issue_task(task.id, path.stem, issue, number, stamp)
+            for number, issue in enumerate(answer.issues, 1)
+        )
+        command = lifecycle.AnswerReview(answer.verdict, answer.issues, answer.comment, answer.sha256, tasks)
+        self._commit([(task.id, command)], actor=task.spec.review)
+        for name, text in tasks:
+            self._drop(name, text)
 
     # -------------------------------------------------------------- runs
 
@@ -491,6 +554,10 @@ class Daemon:
         self._unsettled.discard(task.id)
         if task.live:
             self._live.add(task.id)
+        if task.asked:
+            self._reviews.add(task.id)
+        else:
+            self._requested.discard(task.id)
         tidied_away = task.place is None and task.status is Status.COMPLETED
         if task.status.folder not in (None, task.place) and not tidied_away:
             self._unsettled.add(task.id)

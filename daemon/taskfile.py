@@ -93,16 +93,15 @@ def parse(task_id: str, text: str, kinds: Mapping[str, tuple[Parameter, ...]] = 
         Invalid: with all faults at once, each with the value seen and what to do.
     """
     faults = name_faults(task_id)
-    front = _FRONT_MATTER.match(text)
-    if front:
-        raw, yaml_faults = _load_yaml(front[1])
-    else:
-        raw, yaml_faults = _body_fields(text), []
-    faults += yaml_faults
+    yaml_faults: tuple[str, ...] = ()
+    raw: dict[str, Any] = {}
+    try:
+        raw = front_matter(text)[0] if text.startswith("---\n") else _body_fields(text)
+    except Invalid as error:
+        yaml_faults = error.faults
+        faults += yaml_faults
     if not text.strip():
         faults.append("text: the file is empty")
-    elif not front and text.startswith("---\n"):
-        faults.append("front matter: no closing `---` line; add it after the last `key: value` line")
     if not yaml_faults:
         spec_faults, spec = _spec(raw, task_id, text, kinds)
         faults += spec_faults
@@ -125,21 +124,31 @@ class _StrictLoader(yaml.CSafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _load_yaml(text: str) -> tuple[dict[str, Any], list[str]]:
+def front_matter(text: str) -> tuple[dict[str, Any], str]:
+    """Reads the YAML between the two `---` lines that a file begins with.
+
+    Returns:
+        Its keys, and the text below it.
+
+    Raises:
+        Invalid: there is none, or it is not plain `key: value` YAML.
+    """
+    found = _FRONT_MATTER.match(text)
+    if not found:
+        raise Invalid(["front matter: no block between two `---` lines; begin the file with one"])
     try:
-        _refuse_bombs(text)
-        raw = yaml.load(text, Loader=_StrictLoader)
+        _refuse_bombs(found[1])
+        raw = yaml.load(found[1], Loader=_StrictLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 2}, column {mark.column + 1}" if mark else "?"
-        return {}, [f"front matter: {where}: {getattr(error, 'problem', None) or error}; mend the YAML"]
+        problem = getattr(error, "problem", None) or error
+        raise Invalid([f"front matter: {where}: {problem}; mend the YAML"]) from error
     except (ValueError, OverflowError, TypeError) as error:  # such as a date that does not exist, or a list as a key
-        return {}, [f"front matter: not readable: {error}; mend the YAML"]
-    if raw is None:
-        return {}, []
-    if not isinstance(raw, dict):
-        return {}, [f"front matter: expected `key: value` lines, got {type(raw).__name__}"]
-    return raw, []
+        raise Invalid([f"front matter: not readable: {error}; mend the YAML"]) from error
+    if not isinstance(raw, dict | None):
+        raise Invalid([f"front matter: expected `key: value` lines, got {type(raw).__name__}"])
+    return raw or {}, text[found.end() :]
 
 
 def _refuse_bombs(text: str) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 from watchdog.events import (
@@ -22,6 +24,9 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 
+# watchdog says so of every folder that is created in a watched one: it meets it twice, and the second time changes nothing.
+warnings.filterwarnings("ignore", message="Callback with id .* already exists", category=RuntimeWarning)
+
 _TELLING: list[type[FileSystemEvent]] = [
     FileClosedEvent,
     FileCreatedEvent,
@@ -34,11 +39,11 @@ _TELLING: list[type[FileSystemEvent]] = [
 class Watch(FileSystemEventHandler):
     """Collects the names of files that changed, and wakes its owner through a file descriptor."""
 
-    def __init__(self, folder: Path, wake_fd: int) -> None:
+    def __init__(self, folders: Iterable[Path], wake_fd: int) -> None:
         """Begins to watch.
 
         Args:
-            folder: watched with everything below it.
+            folders: watched with everything below them.
             wake_fd: a byte is written here when there is something to look at.
         """
         self._wake_fd = wake_fd
@@ -46,7 +51,8 @@ class Watch(FileSystemEventHandler):
         self._names: set[str] = set()
         self._observer = Observer()
         self._observer.daemon = True
-        self._observer.schedule(self, str(folder), recursive=True, event_filter=_TELLING)
+        for folder in folders:
+            self._observer.schedule(self, str(folder), recursive=True, event_filter=_TELLING)
         self._observer.start()
 
     def on_any_event(self, event: FileSystemEvent) -> None:

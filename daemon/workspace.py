@@ -56,6 +56,11 @@ class Workspace:
         return self.root / "tasks"
 
     @property
+    def reviews(self) -> Path:
+        """The folder of the reviewers' folders."""
+        return self.root / "reviews"
+
+    @property
     def state(self) -> Path:
         """What the machine remembers."""
         return self.root / "state"
@@ -93,7 +98,7 @@ class Workspace:
 
     def create(self) -> None:
         """Makes the folders and, where they are missing, the constitution and the settings file."""
-        for folder in [*(self.folder(f) for f in FOLDERS), self.root / "reviews", self.state, self.root / "data"]:
+        for folder in [*(self.folder(f) for f in FOLDERS), self.reviews, self.state, self.root / "data"]:
             folder.mkdir(parents=True, exist_ok=True)
         self.state.chmod(0o700)  # the log keeps the text of every task
         constitution = self.root / "constitution.yaml"

@@ -34,8 +34,8 @@ class Limits:
         chosen_fall: tolerated fall of the chosen log-probability, as a share of its value at step 0.
         chosen_slack: nats a token that it may fall in any case; near 0, a share of it is noise.
         eos_rate: rate below which a model that had reached it has unlearned to stop.
-        repetition: tolerated rise of 4-gram repetition above that of the training rows themselves.
-        distinct_2: tolerated share of the training rows' own distinct-2.
+        repetition: tolerated rise of 4-gram repetition.
+        distinct_2: least share that is left of distinct-2.
         patience: probes in a row that must breach before the run is stopped.
     """
 
@@ -69,28 +69,33 @@ def distinct(texts: Sequence[str], n: int = 2) -> float:
     return len(set(grams)) / len(grams) if grams else 1.0
 
 
-def breaches(now: Vitals, first: Vitals, target: Vitals, had_eos: bool, limits: Limits) -> list[str]:
+def breaches(now: Vitals, earlier: Sequence[Vitals], target: Vitals, limits: Limits) -> list[str]:
     """Lists what is out of band at one probe.
+
+    The chosen log-probability is held against step 0. The other signs are held against the training rows' own, or
+    against the best that the model has shown where it has not got there yet: a base model that runs on and repeats
+    itself is young, not sick.
 
     Args:
         now: the probe at this step.
-        first: the probe at step 0.
+        earlier: the probes before it, from step 0 on.
         target: the training rows' own repetition and distinct-2.
-        had_eos: the model had reached the limit's EOS rate at an earlier probe; before that, a low rate is only young.
         limits: where the bands end.
     """
     found = []
-    fall = first.chosen_logp - now.chosen_logp
-    tolerated = max(limits.chosen_fall * abs(first.chosen_logp), limits.chosen_slack)
-    if fall > tolerated:
+    first = earlier[0].chosen_logp
+    tolerated = max(limits.chosen_fall * abs(first), limits.chosen_slack)
+    if first - now.chosen_logp > tolerated:
         found.append(
-            f"chosen log-probability fell by {fall:.3f} nats a token, from {first.chosen_logp:.3f} "
+            f"chosen log-probability fell by {first - now.chosen_logp:.3f} nats a token, from {first:.3f} "
             f"to {now.chosen_logp:.3f} (tolerated {tolerated:.3f})"
         )
-    if had_eos and now.eos_rate < limits.eos_rate:
+    if now.eos_rate < limits.eos_rate <= max(vitals.eos_rate for vitals in earlier):
         found.append(f"{now.eos_rate:.1%} of answers end by themselves (at least {limits.eos_rate:.1%})")
-    if now.repetition > target.repetition + limits.repetition:
-        found.append(f"4-gram repetition is {now.repetition:.2f} (the rows' own {target.repetition:.2f})")
-    if now.distinct_2 < target.distinct_2 * limits.distinct_2:
-        found.append(f"distinct-2 is {now.distinct_2:.2f} (the rows' own {target.distinct_2:.2f})")
+    most = max(target.repetition, min(vitals.repetition for vitals in earlier)) + limits.repetition
+    if now.repetition > most:
+        found.append(f"4-gram repetition is {now.repetition:.2f} (at most {most:.2f})")
+    least = min(target.distinct_2, max(vitals.distinct_2 for vitals in earlier)) * limits.distinct_2
+    if now.distinct_2 < least:
+        found.append(f"distinct-2 is {now.distinct_2:.2f} (at least {least:.2f})")
     return found

@@ -66,6 +66,35 @@ class BaselineSettings:
 class GenerateSettings:
     """How a stage's data is made."""
 
+    instructions: int = setting(500, "distinct, clean instructions to collect", minimum=1)
+    list_prompts: int = setting(48, "lists asked for in one round", minimum=1)
+    list_tokens: int = setting(128, "the limit of one list", minimum=8)
+    list_temperature: float = setting(1.0, "diversity of the lists (0.9 to 1.0)", minimum=0.01, maximum=2)
+    list_top_p: float = setting(0.95, "nucleus of the lists", minimum=0.01, maximum=1)
+    machine_exemplars: int = setting(
+        2, "own earlier instructions in a list (Self-Instruct, arXiv 2212.10560)", minimum=0
+    )
+    topic_share: float = setting(0.05, "a topic's largest share; never less than an even one", minimum=0, maximum=1)
+    stale_rounds: int = setting(4, "rounds with hardly anything new after which the collection ends", minimum=1)
+    stale_yield: float = setting(0.02, "share of a round's entries that must be new and clean", minimum=0, maximum=1)
+    candidates: int = setting(8, "answers drawn for each instruction (proposal)", minimum=1, maximum=64)
+    answer_temperature: float = setting(1.0, "diversity of the answers", minimum=0.0, maximum=2)
+    answer_top_p: float = setting(0.95, "nucleus of the answers", minimum=0.01, maximum=1)
+    exemplar_sets: int = setting(4, "fixed sets of exemplars among which instructions are spread (proposal)", minimum=1)
+    critic_auc: float = setting(
+        0.7, "least AUC on the gold answers with which a critic is used", minimum=0.5, maximum=1
+    )
+    critic_mass: float = setting(0.5, "least probability of both labels together for a decision", minimum=0, maximum=1)
+    pair_margin: float = setting(1.0, "least margin of a pair, in pooled standard deviations (proposal)", minimum=0)
+    rejected_at: float = setting(-2.0, "where a rejected answer is sought, in deviations from the mean (2502.16825)")
+    raw_rejected: float = setting(
+        0.3, "least share of rejected answers from the raw arm (2508.06026)", minimum=0, maximum=1
+    )
+    pairs_per_instruction: int = setting(2, "most pairs of one instruction", minimum=1)
+    length_effect: float = setting(0.1, "largest length difference of chosen and rejected, in Cohen's d", minimum=0.01)
+    least_rows: int = setting(20, "accepted rows below which the data is no use", minimum=1)
+    chunk: int = setting(128, "prompts between two looks at stop requests", minimum=1)
+
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
@@ -106,9 +135,9 @@ class TrainSettings:
     probe_rows: int = setting(32, "rows that the monitors look at (proposal)", minimum=1)
     chosen_fall: float = setting(0.15, "tolerated fall of the chosen log-probability, as a share", minimum=0)
     chosen_slack: float = setting(0.05, "nats a token it may fall in any case (proposal)", minimum=0)
-    eos_rate: float = setting(0.95, "answers that end by themselves, once that was reached", minimum=0, maximum=1)
-    repetition: float = setting(0.15, "tolerated 4-gram repetition above the rows' own (proposal)", minimum=0)
-    distinct_2: float = setting(0.5, "least distinct-2, as a share of the rows' own (proposal)", minimum=0)
+    eos_rate: float = setting(0.95, "answers that must end by themselves, once that was reached", minimum=0, maximum=1)
+    repetition: float = setting(0.15, "tolerated rise of 4-gram repetition (proposal)", minimum=0)
+    distinct_2: float = setting(0.5, "least share that is left of distinct-2 (proposal)", minimum=0)
     patience: int = setting(2, "probes in a row out of band that stop the run (proposal)", minimum=1)
     merge: bool = setting(False, "merge the adapter into bf16 weights at the end")
 

@@ -123,6 +123,7 @@ class Task:
     live: bool = False  # an attempt has been claimed and its end is not logged yet
     spawned: bool = False  # that attempt's process is known
     offset: int = 0  # bytes of that attempt's events.jsonl that are in the log
+    proposed: tuple[str, ...] = ()  # tasks that its runs have called for; who depends on it waits for them too
     reviews: int = 0  # asked for so far
     asked: bool = False  # a review is open
     approved: bool = False
@@ -265,7 +266,7 @@ class Spawned:
 class Reported:
     """A line of the handler's events.jsonl, which ends at byte `offset`.
 
-    `kind` is progressed, measured, produced or checkpointed.
+    `kind` is progressed, measured, produced, checkpointed or judged.
     """
 
     task_id: str
@@ -647,8 +648,9 @@ def evolve(task: Task | None, event: TaskEvent, seq: int) -> Task:
             return replace(task, spawned=True)
         case Reported(_, _, _, kind, offset):
             return replace(task, offset=offset, crashes=0 if kind == "checkpointed" else task.crashes)
-        case Proposed(_, _, _, offset):
-            return replace(task, offset=offset)
+        case Proposed(_, _, _, offset, name):
+            proposed = tuple(dict.fromkeys((*task.proposed, name.removesuffix(".md"))))
+            return replace(task, offset=offset, proposed=proposed)
         case Exited():
             return replace(task, live=False, spawned=False)
         case ReviewRequested(_, _, number):

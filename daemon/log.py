@@ -145,7 +145,14 @@ _NAMES: Mapping[type, str] = {
     lifecycle.ReviewAnswered: "review.answered",
 }
 _KINDS = {name: kind for kind, name in _NAMES.items()}
-REPORTS = ("progressed", "measured", "produced", "checkpointed")
+REPORTS: Mapping[str, str] = {
+    "progressed": "run.progressed",
+    "measured": "run.measured",
+    "produced": "run.produced",
+    "checkpointed": "run.checkpointed",
+    "judged": "gate.judged",
+}
+_REPORT_KINDS = {name: kind for kind, name in REPORTS.items()}
 
 
 class Fenced(Exception):
@@ -195,7 +202,7 @@ def encode(event: TaskEvent | Note) -> tuple[str, str | None, str | None, int | 
     if isinstance(event, Note):
         return event.type, None, None, None, json.dumps(event.data, sort_keys=True)
     raw = asdict(event)
-    name = f"run.{raw.pop('kind')}" if isinstance(event, lifecycle.Reported) else _NAMES[type(event)]
+    name = REPORTS[raw.pop("kind")] if isinstance(event, lifecycle.Reported) else _NAMES[type(event)]
     columns = raw.pop("task_id"), raw.pop("run_id", None), raw.pop("attempt", None)
     return name, *columns, json.dumps(raw, sort_keys=True)
 
@@ -204,8 +211,8 @@ def decode(row: Row) -> TaskEvent | None:
     """Gives the task event that a row records, or None where it is no task's (or of a type from a later version)."""
     raw = row.payload
     kind: Any
-    if row.type.startswith("run.") and row.type[4:] in REPORTS:
-        kind, raw["kind"] = lifecycle.Reported, row.type[4:]
+    if row.type in _REPORT_KINDS:
+        kind, raw["kind"] = lifecycle.Reported, _REPORT_KINDS[row.type]
     elif row.type in _KINDS:
         kind = _KINDS[row.type]
     else:

@@ -53,6 +53,8 @@ def sentence(event: TaskEvent) -> str | None:
             return f"{done}/{total} {unit}" + (f", {report['note']}" if report.get("note") else "")
         case Reported(_, _, _, "checkpointed", _, report):
             return f"Checkpoint {report.get('path')}"
+        case Reported(_, _, _, "judged", _, report):
+            return f"Verdict: {report.get('verdict')}: " + "; ".join(map(str, report.get("evidence", [])))
         case Reported(_, _, _, "produced", _, report):
             return f"Produced {report.get('kind')} {report.get('path')}"
         case Proposed(_, _, _, _, name):

@@ -13,7 +13,7 @@ def waits_for(task: Task, tasks: Mapping[str, Task]) -> str:
     """Says what a pending task waits for, with the reason, or nothing where it is free to start."""
     assert task.spec is not None
     waits = []
-    for name in task.spec.depends_on:
+    for name in dependencies(task, tasks):
         other = tasks.get(name)
         if other is None or other.status is Status.WITHDRAWN:
             waits.append(f"{name} (nobody has submitted it)")
@@ -31,7 +31,30 @@ def wants_review(task: Task, tasks: Mapping[str, Task]) -> bool:
     """Tells whether it is a task's reviewer's turn: all else is there, and nobody has been asked."""
     if task.status is not Status.PENDING or not task.spec or not task.spec.review or task.approved or task.asked:
         return False
-    return all(name in tasks and tasks[name].status is Status.COMPLETED for name in task.spec.depends_on)
+    needed = dependencies(task, tasks)
+    return all(name in tasks and tasks[name].status is Status.COMPLETED for name in needed)
+
+
+def dependencies(task: Task, tasks: Mapping[str, Task]) -> list[str]:
+    """Gives the names that a task waits for, nearest first: its dependencies, and the tasks that those have proposed.
+
+    An evaluation that calls for another round is not the end of its stage: whoever depends on it waits for that round.
+    """
+    found: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in found or name == task.id:
+            return
+        follow_ups = tasks[name].proposed if name in tasks else ()
+        if task.id not in follow_ups:
+            for follow_up in reversed(follow_ups):
+                if follow_up not in tasks or tasks[follow_up].status is not Status.WITHDRAWN:
+                    visit(follow_up)
+        found.append(name)
+
+    for name in task.spec.depends_on if task.spec else ():
+        visit(name)
+    return found
 
 
 def _short(reason: str, limit: int = 160) -> str:
@@ -85,11 +108,10 @@ def cycle_through(task_id: str, tasks: Mapping[str, Task]) -> list[str]:
 def ancestors(task: Task, tasks: Mapping[str, Task]) -> Iterator[Task]:
     """Gives the completed tasks that a task builds on, nearest first, each once."""
     seen: set[str] = set()
-    frontier = list(task.spec.depends_on if task.spec else ())
+    frontier = dependencies(task, tasks)
     while frontier:
         name = frontier.pop(0)
         if name not in seen and name in tasks:
             seen.add(name)
             yield tasks[name]
-            spec = tasks[name].spec
-            frontier += spec.depends_on if spec else ()
+            frontier += dependencies(tasks[name], tasks)

@@ -24,7 +24,7 @@ from typing import Any
 from daemon import folders, lifecycle, narrate, reviews, schedule, taskfile, workers
 from daemon.intake import Intake
 from daemon.lifecycle import Block, Claim, Command, Settle, Status, Task, TaskEvent
-from daemon.log import EventLog, Note
+from daemon.log import REPORTS, EventLog, Note
 from daemon.watch import Watch
 from daemon.workspace import Lock, Settings, Workspace, is_remote
 from handlers.contract import KINDS, Input, Parameter, Request
@@ -482,7 +482,7 @@ class Daemon:
         said = {key: value for key, value in report.items() if key not in ("type", "time")}
         if kind == "proposed" and isinstance(said.get("name"), str) and isinstance(said.get("text"), str):
             return lifecycle.Proposed(task.id, task.run_id, task.attempt, offset, said["name"], said["text"])
-        if kind not in ("progressed", "measured", "produced", "checkpointed"):
+        if kind not in REPORTS:
             return None
         if kind == "progressed" and not self._is_news(task.id, said):
             return None

@@ -25,6 +25,12 @@ def picture(connection: sqlite3.Connection, where: Workspace) -> dict[str, Any]:
             "SELECT task_id, data -> '$.spec' FROM events WHERE type IN ('task.submitted', 'task.edited') ORDER BY seq"
         )
     }
+    proposed: dict[str, tuple[str, ...]] = {}
+    for task_id, name in connection.execute(
+        "SELECT task_id, data ->> '$.name' FROM events WHERE type = 'run.proposed'"
+    ):
+        proposed[task_id] = (*proposed.get(task_id, ()), name.removesuffix(".md"))
+    reviews = dict(connection.execute("SELECT task_id, number FROM reviews_open"))
     known: dict[str, Task] = {}
     tasks: list[dict[str, Any]] = []
     costs = dict(connection.execute("SELECT task_id, sum(usd) FROM costs GROUP BY task_id"))
@@ -33,7 +39,13 @@ def picture(connection: sqlite3.Connection, where: Workspace) -> dict[str, Any]:
     for row in connection.execute(f"SELECT {columns} FROM tasks ORDER BY substr(task_id, 17, 2), task_id"):
         task = dict(zip(columns.split(", "), row, strict=True))
         known[task["task_id"]] = Task(
-            task["task_id"], spec=specs.get(task["task_id"]), status=Status(task["status"]), reason=task["reason"] or ""
+            task["task_id"],
+            spec=specs.get(task["task_id"]),
+            status=Status(task["status"]),
+            reason=task["reason"] or "",
+            proposed=proposed.get(task["task_id"], ()),
+            reviews=reviews.get(task["task_id"], 0),
+            approved=task["task_id"] not in reviews,
         )
         tasks.append({**task, "usd": costs.get(task["task_id"], 0.0), "seconds": seconds.get(task["task_id"], 0.0)})
     for task in tasks:

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -282,6 +282,10 @@ class Run:
     def checkpoint(self, path: Path) -> None:
         """Records a state on disk that the next attempt can go on from."""
         self._say("checkpointed", path=os.fspath(path))
+
+    def judge(self, verdict: str, evidence: Sequence[str]) -> None:
+        """Records the verdict on a stage's gate, with the figures that it rests on."""
+        self._say("judged", verdict=verdict, evidence=list(evidence))
 
     def propose(self, name: str, text: str) -> None:
         """Proposes a task file for `tasks/pending/`; a name that exists already is left alone."""

@@ -162,6 +162,7 @@ def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
     metrics |= {**measured, "seconds": time.monotonic() - clock}
     for name, value in metrics.items():
         run.measure(name, value)
+    run.judge(verdict.verdict, verdict.evidence)
 
     # What is left
     figures = {

@@ -33,6 +33,7 @@ KEPT = {
 }
 MARGIN_AT_START = 1e-3  # policy and reference are the same model before the first step, up to rounding
 REPRODUCED = 1e-3  # nats a token between a checkpoint's probe and the resumed model's, up to rounding
+SAY_EVERY_S = 1.0
 EVENTS = 50  # measurements that a run sends to the event log, spread over its steps
 
 
@@ -74,10 +75,10 @@ class Watch:
         self._checkpoint_s = 60 * checkpoint_minutes
         self._resumed = resumed
         self._margin_starts_at_zero = margin_starts_at_zero
-        self._vitals: list[tuple[int, Vitals]] = []
+        self._vitals: list[Vitals] = []
         self._streak = 0
-        self._saved_at = time.monotonic()
-        self._began_at = time.monotonic()
+        self._saved_at = self._began_at = time.monotonic()
+        self._said_at = 0.0
         self.saved: SavedState | None = resumed
         self.degenerated: list[str] = []
         self.interrupted = False
@@ -85,7 +86,7 @@ class Watch:
     @property
     def last(self) -> Vitals:
         """The newest probe."""
-        return self._vitals[-1][1]
+        return self._vitals[-1]
 
     def on_train_begin(self, _args: Any, state: Any, _control: Any, *, model: Any, **_: Any) -> None:
         """Takes the first probe, or proves that a resumed run is the one that was interrupted."""
@@ -124,7 +125,9 @@ class Watch:
     def on_step_end(self, _args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> Any:
         """Probes, saves and stops where it is time to."""
         step, last = state.global_step, state.global_step == state.max_steps
-        self._voice.progress(step, state.max_steps, "steps", self._pace(step, state.max_steps))
+        if last or time.monotonic() - self._said_at >= SAY_EVERY_S:
+            self._said_at = time.monotonic()
+            self._voice.progress(step, state.max_steps, "step", self._pace(step, state.max_steps))
         every = max(1, round(state.max_steps / (self._probes - 1)))
         if last or step % every == 0:
             self._take_probe(step, model)
@@ -169,9 +172,8 @@ class Watch:
         self._judge(step, vitals)
 
     def _judge(self, step: int, vitals: Vitals) -> None:
-        had_eos = any(earlier.eos_rate >= self._limits.eos_rate for _, earlier in self._vitals)
-        self._vitals.append((step, vitals))
-        found = breaches(vitals, self._vitals[0][1], self._probe.target, had_eos, self._limits) if step else []
+        found = breaches(vitals, self._vitals, self._probe.target, self._limits) if self._vitals else []
+        self._vitals.append(vitals)
         self._streak = self._streak + 1 if found else 0
         if self._streak >= self._limits.patience:
             self.degenerated = [f"step {step}: {breach}" for breach in found]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from alignment.monitors import Limits, Vitals, breaches, distinct, repetition
@@ -10,9 +12,8 @@ HEALTHY = Vitals(chosen_logp=-0.6, eos_rate=1.0, repetition=0.0, distinct_2=0.8)
 LIMITS = Limits()
 
 
-def judged(had_eos: bool = True, **now: float) -> list[str]:
-    figures = {name: getattr(HEALTHY, name) for name in ("chosen_logp", "eos_rate", "repetition", "distinct_2")}
-    return breaches(Vitals(**{**figures, **now}), HEALTHY, HEALTHY, had_eos, LIMITS)
+def judged(earlier: Vitals = HEALTHY, **now: float) -> list[str]:
+    return breaches(replace(HEALTHY, **now), [earlier], HEALTHY, LIMITS)
 
 
 def test_repetition_counts_repeated_four_grams() -> None:
@@ -43,14 +44,14 @@ def test_chosen_logp_may_fall_by_its_share(chosen_logp: float, stops: bool) -> N
 
 def test_chosen_logp_near_zero_may_wobble() -> None:
     """From −0.01 nats a fall of 15 % is noise: it may fall by the slack of 0.05."""
-    first = Vitals(-0.01, 1, 0, 0.8)
-    assert breaches(Vitals(-0.05, 1, 0, 0.8), first, HEALTHY, True, LIMITS) == []
-    assert breaches(Vitals(-0.07, 1, 0, 0.8), first, HEALTHY, True, LIMITS)
+    first = replace(HEALTHY, chosen_logp=-0.01)
+    assert judged(first, chosen_logp=-0.05) == []
+    assert judged(first, chosen_logp=-0.07)
 
 
 def test_eos_rate_counts_once_it_was_reached() -> None:
     """A base model does not stop yet; a model that did and no longer does has unlearned it."""
-    assert judged(had_eos=False, eos_rate=0.2) == []
+    assert judged(replace(HEALTHY, eos_rate=0.1), eos_rate=0.2) == []
     assert "end by themselves" in judged(eos_rate=0.94)[0]
 
 
@@ -58,3 +59,10 @@ def test_repetition_and_distinct_are_held_against_the_rows() -> None:
     """The bands are set by what the rows themselves look like, not by a literal."""
     assert "repetition" in judged(repetition=0.16)[0]
     assert "distinct-2" in judged(distinct_2=0.39)[0]
+
+
+def test_base_model_that_repeats_itself_is_young() -> None:
+    """A model that has never been in the band is stopped only when it gets worse than it was."""
+    young = replace(HEALTHY, repetition=0.3, distinct_2=0.06)
+    assert judged(young, repetition=0.4, distinct_2=0.05) == []
+    assert len(judged(young, repetition=0.5, distinct_2=0.02)) == 2

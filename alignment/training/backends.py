@@ -54,7 +54,10 @@ def load_for_training(
 
 def _load(checkpoint: Checkpoint, engine: EngineSettings) -> tuple[Any, Any]:
     import torch
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     if engine.threads:
         torch.set_num_threads(engine.threads)
     device = engine.device

@@ -164,6 +164,7 @@ def train_adapter(
     if not watch.interrupted:
         adapter = data_dir / ADAPTER
         trainer.model.save_pretrained(adapter, selected_adapters=["default"])
+        (adapter / "README.md").unlink(missing_ok=True)  # a model card's blank form; the manifest says what this is
     return Trained(
         adapter=adapter,
         saved=watch.saved,

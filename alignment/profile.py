@@ -20,6 +20,7 @@ from alignment.settings import (
     EvaluateSettings,
     GenerateSettings,
     ModelSettings,
+    PlanSettings,
     TrainSettings,
 )
 from alignment.strict import read, read_yaml
@@ -34,6 +35,7 @@ class Profile:
     curriculum: CurriculumSettings
     model: ModelSettings
     engine: EngineSettings
+    plan: PlanSettings
     baseline: BaselineSettings
     generate: GenerateSettings
     train: TrainSettings
@@ -72,6 +74,7 @@ def load_profile(name: str, workspace: Path, *, kind: str = "", params: Mapping[
         "curriculum": CurriculumSettings,
         "model": ModelSettings,
         "engine": EngineSettings,
+        "plan": PlanSettings,
         "baseline": BaselineSettings,
         "generate": GenerateSettings,
         "train": TrainSettings,

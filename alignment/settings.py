@@ -42,6 +42,15 @@ class EngineSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanSettings:
+    """Which task files a stage is made of."""
+
+    methods: tuple[str, ...] = setting(("sft",), "the training methods of one round, in order, such as sft then dpo")
+    review_training: str = setting("", "the reviewer of each stage's first training; empty for none")
+    review_promotion: str = setting("", "the reviewer who lets a stage's model start the next stage; empty for none")
+
+
+@dataclass(frozen=True, slots=True)
 class BaselineSettings:
     """Whether the untrained model lacks the skill."""
 

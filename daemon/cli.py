@@ -98,6 +98,16 @@ def _parser() -> argparse.ArgumentParser:
         )
     submit = command("submit", _submit, "check task files and drop them into pending/")
     submit.add_argument("files", nargs="+", metavar="FILE", help="task files; each keeps its name")
+    plan = command("plan", _plan, "drop the task files of whole stages into pending/", json_too=True)
+    plan.add_argument(
+        "--stage", "--stages", dest="stages", default="1", metavar="N or N-M", help="which stages; by default 1"
+    )
+    plan.add_argument("--profile", default="micro", help="a profile in profiles/; by default micro")
+    plan.add_argument(
+        "--rounds", type=int, default=3, help="rounds that a stage may take to pass its gate; by default 3"
+    )
+    plan.add_argument("--seed", type=int, default=0, help="the seed of every random choice")
+    plan.add_argument("--dry-run", action="store_true", help="print the files and what past runs say they will take")
     command("status", _status, "what runs, what waits and why, what it has cost", json_too=True)
     command("show", _show, "a task: its file and what the log says of it", json_too=True).add_argument("task")
     logs = command("logs", _logs, "what a task's handler has written to its terminal")
@@ -121,6 +131,8 @@ def _parser() -> argparse.ArgumentParser:
     command("verify", _verify, "prove that the log is whole and unchanged", json_too=True)
     rebuild = command("rebuild", _rebuild, "rebuild views and folders from the log", json_too=True)
     rebuild.add_argument("--check", action="store_true", help="only say where folders, views and replay differ")
+    command("lineage", _hand_on, "walk an artifact back to the base model").add_argument("path", metavar="PATH")
+    command("report", _hand_on, "write one HTML file with everything that was measured")
     command("doctor", _doctor, "look for what would keep this machine from working", json_too=True)
     return parser
 
@@ -196,6 +208,53 @@ def _submit(where: Workspace, arguments: argparse.Namespace) -> int:
                 raise Refusal(f"{name}: there is a task of this name in {status.value}/; give the new one another name")
         folders.create(where.folder(Status.PENDING) / name, content)
         print(f"{name} is in pending/")
+    return OK
+
+
+def _plan(where: Workspace, arguments: argparse.Namespace) -> int:
+    import subprocess
+
+    from daemon import folders, status
+
+    first, _, last = arguments.stages.partition("-")
+    if not (first.isdecimal() and (last or first).isdecimal() and 1 <= int(first) <= int(last or first) <= 6):
+        raise Refusal(f"--stages: {arguments.stages!r} is not a stage from 1 to 6, or a range such as 1-6")
+    if arguments.rounds < 1:
+        raise Refusal(f"--rounds: {arguments.rounds} is less than 1")
+    past = {}
+    if where.log.exists():
+        with _reading(where) as connection:
+            past = status.past_runs(connection, arguments.profile)
+    wish = {
+        "stages": list(range(int(first), int(last or first) + 1)),
+        "profile": arguments.profile,
+        "rounds": arguments.rounds,
+        "seed": arguments.seed,
+        "begin": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "estimates": {handler: run.estimate for handler, run in past.items()},
+    }
+    planner = [sys.executable, "-P", "-m", "handlers.plan", str(where.root), json.dumps(wish)]
+    made = subprocess.run(planner, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise Refusal(made.stderr.strip() or f"handlers.plan ended with {made.returncode}")
+    files = json.loads(made.stdout)
+    if not arguments.dry_run:
+        for file in files:
+            folders.create(where.file(Status.PENDING, file["name"]), file["text"].encode())
+    if arguments.json:
+        print(json.dumps(files, indent=1))
+        return OK
+    for file in files:
+        print(f"{file['name']}.md" if not arguments.dry_run else f"=== {file['name']}.md\n{file['text']}")
+    missing = sorted({file["handler"] for file in files} - past.keys())
+    known = [past[file["handler"]] for file in files if file["handler"] in past]
+    if known:
+        print(
+            f"by past runs: {sum(r.seconds for r in known):.0f} s, {sum(r.tokens for r in known):,.0f} tokens, "
+            f"{sum(r.usd for r in known):.2f} USD" + (f"; nothing known of {', '.join(missing)}" if missing else "")
+        )
+    else:
+        print("no estimate: this workspace has no past runs of this profile")
     return OK
 
 
@@ -386,6 +445,16 @@ def _review(where: Workspace, arguments: argparse.Namespace) -> int:
         f"answered: {arguments.action}; the daemon takes it up from {folder.relative_to(where.root)}/responses/{name}"
     )
     return OK
+
+
+def _hand_on(where: Workspace, arguments: argparse.Namespace) -> int:
+    """Runs a command of the handlers' side, which knows the artifacts."""
+    import subprocess
+
+    more = [arguments.path] if arguments.command == "lineage" else []
+    return subprocess.run(
+        [sys.executable, "-P", "-m", f"handlers.{arguments.command}", str(where.root), *more], check=False
+    ).returncode
 
 
 # ------------------------------------------------------------------ proving

@@ -6,6 +6,8 @@ Reads the log's views; it loads nothing heavy, so that `cai status` answers at o
 from __future__ import annotations
 
 import sqlite3
+import statistics
+from dataclasses import dataclass
 from typing import Any
 
 from daemon import schedule, workspace
@@ -13,6 +15,47 @@ from daemon.lifecycle import Spec, Status, Task
 from daemon.workspace import Workspace
 
 SHOWN = 15  # tasks of a status on one screen
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """What a run of one handler took, as the median of the past ones."""
+
+    seconds: float
+    usd: float
+    tokens: float
+
+    @property
+    def estimate(self) -> str:
+        """The time, as people write it."""
+        minutes = self.seconds / 60
+        return f"{self.seconds:.0f}s" if minutes < 2 else f"{minutes:.0f}m" if minutes < 120 else f"{minutes / 60:.1f}h"
+
+
+def past_runs(connection: sqlite3.Connection, profile: str) -> dict[str, PastRun]:
+    """Gives what each handler's completed tasks of a profile have taken."""
+    rows = connection.execute(
+        """
+        SELECT t.handler, c.seconds, c.usd,
+               (SELECT coalesce(sum(m.value), 0) FROM metrics m
+                WHERE m.task_id = t.task_id AND m.measured_at = '{"at": "end"}'
+                  AND m.name IN ('prompt_tokens', 'completion_tokens'))
+        FROM tasks t
+        JOIN (SELECT task_id, sum(seconds) AS seconds, sum(usd) AS usd FROM costs GROUP BY task_id) c USING (task_id)
+        WHERE t.status = 'completed' AND t.handler IS NOT NULL
+          AND coalesce((SELECT e.data ->> '$.spec.params.profile' FROM events e
+                        WHERE e.task_id = t.task_id AND e.type IN ('task.submitted', 'task.edited')
+                        ORDER BY e.seq DESC LIMIT 1), 'micro') = ?
+        """,
+        [profile],
+    )
+    by_handler: dict[str, list[tuple[float, float, float]]] = {}
+    for handler, *figures in rows:
+        by_handler.setdefault(handler, []).append((figures[0], figures[1], figures[2]))
+    return {
+        handler: PastRun(*(statistics.median(column) for column in zip(*runs, strict=True)))
+        for handler, runs in by_handler.items()
+    }
 
 
 def picture(connection: sqlite3.Connection, where: Workspace) -> dict[str, Any]:

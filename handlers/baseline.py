@@ -140,6 +140,7 @@ def _baseline(request: Request, run: Run, verifier: Verifier) -> Outcome:
     metrics = _metrics(judged, verdict, rows, time.monotonic() - clock)
     for name, value in metrics.items():
         run.measure(name, value)
+    run.judge(verdict.verdict, [verdict.reason])
 
     # What is left
     figures = {

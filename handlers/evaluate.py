@@ -40,6 +40,7 @@ from alignment.provenance import (
 from alignment.refusal import Refusal
 from alignment.scorers import Verifier, verify
 from alignment.selftest import self_test
+from alignment.settings import PlanSettings
 from handlers.contract import Blocked, Completed, Outcome, Request, Requeue, Run
 from handlers.inputs import named_model
 from handlers.pace import Pace
@@ -205,18 +206,24 @@ def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
     )
     for path in (*outputs, manifest):
         run.produce(path.relative_to(request.workspace), path.stem)
-    return _outcome(request, run, verdict, metrics, [displayed(p, request.workspace) for p in (*outputs, manifest)])
+    left = [displayed(path, request.workspace) for path in (*outputs, manifest)]
+    return _outcome(request, run, verdict, profile.plan, metrics, left)
 
 
 def _outcome(
-    request: Request, run: Run, verdict: Verdict, metrics: dict[str, float], artifacts: Sequence[str]
+    request: Request,
+    run: Run,
+    verdict: Verdict,
+    settings: PlanSettings,
+    metrics: dict[str, float],
+    artifacts: Sequence[str],
 ) -> Outcome:
     """Lets a failed stage take its next round, and blocks one that has none left."""
     if verdict.verdict in ("passed", "saturated"):
         return Completed(metrics, tuple(artifacts))
     if verdict.verdict == "inconclusive":
         return Blocked("inconclusive: " + "; ".join(verdict.evidence), "evaluate and baseline with more items", metrics)
-    if not propose_round(request, run):
+    if not propose_round(request, run, settings):
         return Blocked(
             f"failed, and no round of {request.params.get('rounds', 1)} is left: " + "; ".join(verdict.evidence),
             "look at the report; more instructions or more rounds may help",

@@ -197,6 +197,10 @@ class Row:
         return hashlib.sha256(json.dumps([getattr(self, name) for name in COLUMNS[:-1]]).encode()).hexdigest()
 
 
+def _create_view(name: str) -> str:
+    return f"CREATE VIEW {name} AS {VIEWS[name]}"
+
+
 def encode(event: TaskEvent | Note) -> tuple[str, str | None, str | None, int | None, str]:
     """Gives an event's type, task_id, run_id, attempt and JSON data."""
     if isinstance(event, Note):
@@ -257,7 +261,8 @@ class EventLog:
         self._db.execute("PRAGMA wal_autocheckpoint=1000")
         path.chmod(0o600)
         self._db.conn.executescript(_SCHEMA)
-        if not set(VIEWS) <= set(self._db.view_names()):
+        made = dict(self._db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'view'").fetchall())
+        if any(made.get(name) != _create_view(name) for name in VIEWS):
             self.rebuild_views()
         self._host = host
         self.epoch = int(self._db.execute("SELECT coalesce(max(epoch), 0) FROM events").fetchone()[0])
@@ -331,9 +336,9 @@ class EventLog:
     def rebuild_views(self) -> None:
         """Drops and creates the views."""
         self._db.execute("BEGIN IMMEDIATE")
-        for name, sql in VIEWS.items():
+        for name in VIEWS:
             self._db.execute(f"DROP VIEW IF EXISTS {name}")
-            self._db.execute(f"CREATE VIEW {name} AS {sql}")
+            self._db.execute(_create_view(name))
         self._db.execute("COMMIT")
 
     def _rows(self, where: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:

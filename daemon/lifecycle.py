@@ -119,12 +119,14 @@ class Task:
     reason: str = ""  # why it is blocked
     run: int = 0  # runs begun; a run goes on over attempts until it completes or the task changes
     attempt: int = 0  # attempts of this run
+    fresh: bool = True  # the next claim begins a new run
     crashes: int = 0  # attempts in a row that ended without an outcome or a checkpoint
     live: bool = False  # an attempt has been claimed and its end is not logged yet
     spawned: bool = False  # that attempt's process is known
     offset: int = 0  # bytes of that attempt's events.jsonl that are in the log
     proposed: tuple[str, ...] = ()  # tasks that its runs have called for; who depends on it waits for them too
     reviews: int = 0  # asked for so far
+    reviewer: str = ""  # who was asked last
     asked: bool = False  # a review is open
     approved: bool = False
     charged_s: float = 0.0  # seconds of that attempt that are paid for in the log
@@ -140,8 +142,8 @@ class Task:
 
     @property
     def unwanted(self) -> bool:
-        """Tells whether an attempt is alive that the task no longer wants: cancelled, blocked or sent back."""
-        return self.live and self.status is not Status.IN_PROGRESS
+        """Tells whether an attempt is alive that the task no longer wants: cancelled, sent back, given to a person."""
+        return self.live and (self.status is not Status.IN_PROGRESS or not self.spec or not self.spec.handler)
 
 
 # ------------------------------------------------------------------ events: what happened
@@ -481,8 +483,7 @@ def decide(task: Task | None, task_id: str, command: Command) -> Sequence[TaskEv
         case Claim():
             if task.status is not Status.PENDING or task.live or not task.spec:
                 raise Refused(f"only a pending task can be claimed, this one is {task.status}")
-            fresh = task.run == 0
-            return [Claimed(task_id, f"{task_id}.{task.run + fresh}", task.attempt + 1)]
+            return [_claimed(task, by="daemon")]
         case Block(reason, needs):
             return [Blocked(task_id, reason, needs)]
         case AskReview():
@@ -490,9 +491,9 @@ def decide(task: Task | None, task_id: str, command: Command) -> Sequence[TaskEv
                 raise Refused("there is no review to ask for")
             return [ReviewRequested(task_id, task.spec.review, task.reviews + 1)]
         case AnswerReview(verdict, issues, comment, sha256, tasks):
-            if not task.asked or not task.spec or not task.spec.review:
+            if not task.asked:
                 raise Refused("no review of this task is open")
-            answered = ReviewAnswered(task_id, task.spec.review, task.reviews, verdict, issues, comment, sha256, tasks)
+            answered = ReviewAnswered(task_id, task.reviewer, task.reviews, verdict, issues, comment, sha256, tasks)
             if answered.approves:
                 return [answered]
             found = "; ".join(f"{issue.severity}: {issue.text}" for issue in issues) or comment
@@ -504,6 +505,12 @@ def decide(task: Task | None, task_id: str, command: Command) -> Sequence[TaskEv
             assert_never(command)
 
 
+def _claimed(task: Task, by: str) -> Claimed:
+    if task.fresh:
+        return Claimed(task.id, f"{task.id}.{task.run + 1}", 1, by)
+    return Claimed(task.id, task.run_id, task.attempt + 1, by)
+
+
 def _meaning_of_move(task: Task, dst: Status | None) -> Sequence[TaskEvent]:
     """A user's hand is a command; a move that means nothing here is undone, since the file's place is a projection."""
     for_people = bool(task.spec and not task.spec.handler)
@@ -512,8 +519,8 @@ def _meaning_of_move(task: Task, dst: Status | None) -> Sequence[TaskEvent]:
             return [Withdrawn(task.id)]
         case ((Status.PENDING | Status.IN_PROGRESS), Status.BLOCKED):
             return [Cancelled(task.id, "moved to blocked/ by hand")]
-        case Status.PENDING, Status.IN_PROGRESS if for_people:
-            return [Claimed(task.id, f"{task.id}.{task.run or 1}", task.attempt + 1, by="hand")]
+        case Status.PENDING, Status.IN_PROGRESS if for_people and not task.live:
+            return [_claimed(task, by="hand")]
         case ((Status.PENDING | Status.IN_PROGRESS | Status.BLOCKED), Status.COMPLETED) if for_people:
             return [Completed(task.id)]
         case Status.IN_PROGRESS, Status.COMPLETED:
@@ -588,8 +595,7 @@ def evolve(task: Task | None, event: TaskEvent, seq: int) -> Task:
                 status=Status.PENDING,
                 place=Status.PENDING,
                 reason="",
-                run=_next_run(task),
-                attempt=0,
+                fresh=True,
                 asked=False,
                 approved=False,
             )
@@ -606,10 +612,15 @@ def evolve(task: Task | None, event: TaskEvent, seq: int) -> Task:
                 asked=False,
             )
         case Edited(_, text, spec):
-            task = replace(task, text=text, spec=spec)
-            if task.status is Status.IN_PROGRESS or not _asks_for_other_work(before, spec):
-                return task
-            return replace(task, run=_next_run(task), attempt=0, asked=False, approved=False)
+            anew = before is None or _work_of(before) != _work_of(spec)
+            return replace(
+                task,
+                text=text,
+                spec=spec,
+                fresh=task.fresh or anew,
+                asked=False,
+                approved=task.approved and not anew,
+            )
         case Withdrawn():
             return replace(task, status=Status.WITHDRAWN, asked=False)
         case Claimed(_, run_id, attempt, by):
@@ -619,6 +630,7 @@ def evolve(task: Task | None, event: TaskEvent, seq: int) -> Task:
                 reason="",
                 run=int(run_id.rpartition(".")[2]),
                 attempt=attempt,
+                fresh=False,
                 live=by == "daemon",
                 spawned=False,
                 offset=0,
@@ -635,8 +647,7 @@ def evolve(task: Task | None, event: TaskEvent, seq: int) -> Task:
                 reason="",
                 crashes=task.crashes + 1 if crashed else 0,
                 not_before=not_before,
-                run=task.run + 1 if fresh else task.run,
-                attempt=0 if fresh else task.attempt,
+                fresh=task.fresh or fresh,
             )
         case Cancelled(_, reason):
             return replace(task, status=Status.BLOCKED, reason=f"cancelled: {reason}", crashes=0, asked=False)
@@ -653,8 +664,8 @@ def evolve(task: Task | None, event: TaskEvent, seq: int) -> Task:
             return replace(task, offset=offset, proposed=proposed)
         case Exited():
             return replace(task, live=False, spawned=False)
-        case ReviewRequested(_, _, number):
-            return replace(task, reviews=number, asked=True)
+        case ReviewRequested(_, reviewer, number):
+            return replace(task, reviews=number, reviewer=reviewer, asked=True)
         case ReviewAnswered():
             return replace(task, asked=False, approved=event.approves)
         case CostAccrued(_, _, _, seconds, usd):
@@ -663,14 +674,6 @@ def evolve(task: Task | None, event: TaskEvent, seq: int) -> Task:
             assert_never(event)
 
 
-def _asks_for_other_work(before: Spec | None, spec: Spec) -> bool:
-    return before is not None and (spec.handler, spec.stage, spec.params) != (
-        before.handler,
-        before.stage,
-        before.params,
-    )
-
-
-def _next_run(task: Task) -> int:
-    """A changed or newly submitted task begins a new run; one that never ran needs none to be set aside."""
-    return task.run + 1 if task.attempt else task.run
+def _work_of(spec: Spec) -> tuple[object, ...]:
+    """Gives what makes a run another run, and a review another review."""
+    return spec.handler, spec.stage, spec.params, spec.review

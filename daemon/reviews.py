@@ -44,9 +44,7 @@ def request_name(task: Task) -> str:
 
 def place_request(workspace: Workspace, task: Task, text: str) -> None:
     """Makes sure that the request of a task's open review lies before its reviewer."""
-    assert task.spec is not None
-    assert task.spec.review is not None
-    root = workspace.reviews / task.spec.review
+    root = workspace.reviews / task.reviewer
     for folder in FOLDERS:
         (root / folder).mkdir(parents=True, exist_ok=True)
     name = f"{request_name(task)}.md"
@@ -57,9 +55,7 @@ def place_request(workspace: Workspace, task: Task, text: str) -> None:
 
 def close_request(workspace: Workspace, task: Task) -> None:
     """Moves the request of an answered review to done/."""
-    assert task.spec is not None
-    assert task.spec.review is not None
-    root = workspace.reviews / task.spec.review
+    root = workspace.reviews / task.reviewer
     name = f"{request_name(task)}.md"
     for folder in ("pending", "in_progress"):
         with contextlib.suppress(FileNotFoundError, FileExistsError):

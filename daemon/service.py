@@ -329,15 +329,15 @@ class Daemon:
 
     def _see_to_reviews(self) -> None:
         """Asks reviewers whose turn it is, and takes in their answers."""
+        for task_id in [name for name in self._reviews if not self.tasks[name].asked]:  # answered, or overtaken
+            reviews.close_request(self.workspace, self.tasks[task_id])
+            self._reviews.discard(task_id)
         if self._statuses_changed:
             turns = [task.id for task in self.tasks.values() if schedule.wants_review(task, self.tasks)]
             self._commit([(task_id, lifecycle.AskReview()) for task_id in turns])
         for task_id in sorted(self._reviews):
             task = self.tasks[task_id]
-            if not task.asked:  # answered, or overtaken by another change
-                reviews.close_request(self.workspace, task)
-                self._reviews.discard(task_id)
-            elif task_id not in self._requested:
+            if task_id not in self._requested:
                 reviews.place_request(self.workspace, task, self._request_text(task))
                 self._requested.add(task_id)
             else:
@@ -353,9 +353,7 @@ class Daemon:
         return reviews.request_text(task, manifests, sum(t.usd for t in self.tasks.values()))
 
     def _read_response(self, task: Task) -> None:
-        assert task.spec is not None
-        assert task.spec.review is not None
-        path = self.workspace.reviews / task.spec.review / "responses" / f"{reviews.request_name(task)}.md"
+        path = self.workspace.reviews / task.reviewer / "responses" / f"{reviews.request_name(task)}.md"
         mark = folders.mark_of(path)
         if mark is None or self._responses.get(task.id) == mark:
             return
@@ -377,7 +375,7 @@ class Daemon:
             for number, issue in enumerate(answer.issues, 1)
         )
         command = lifecycle.AnswerReview(answer.verdict, answer.issues, answer.comment, answer.sha256, tasks)
-        self._commit([(task.id, command)], actor=task.spec.review)
+        self._commit([(task.id, command)], actor=task.reviewer)
         for name, text in tasks:
             self._drop(name, text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_stage_is_baseline_generate_train_evaluate_in_order() -> None:
     files = planned(1)
     assert [file.handler for file in files] == ["baseline", "generate", "train", "evaluate"]
     by_name = {file.name: parse(file.name, file.text) for file in files}
-    for before, after in zip(files, files[1:], strict=False):
+    for before, after in itertools.pairwise(files):
         assert by_name[after.name].depends_on[0] == before.name
 
 

@@ -41,19 +41,18 @@ def dependencies(task: Task, tasks: Mapping[str, Task]) -> list[str]:
     An evaluation that calls for another round is not the end of its stage: whoever depends on it waits for that round.
     """
     found: list[str] = []
-
-    def visit(name: str) -> None:
-        if name in found or name == task.id:
-            return
-        follow_ups = tasks[name].proposed if name in tasks else ()
-        if task.id not in follow_ups:
-            for follow_up in reversed(follow_ups):
-                if follow_up not in tasks or tasks[follow_up].status is not Status.WITHDRAWN:
-                    visit(follow_up)
-        found.append(name)
-
-    for name in task.spec.depends_on if task.spec else ():
-        visit(name)
+    entered = {task.id}
+    stack = [(name, False) for name in reversed(task.spec.depends_on if task.spec else ())]
+    while stack:
+        name, follow_ups_done = stack.pop()
+        if follow_ups_done:
+            found.append(name)
+        elif name not in entered:
+            entered.add(name)
+            stack.append((name, True))
+            follow_ups = tasks[name].proposed if name in tasks else ()
+            if task.id not in follow_ups:
+                stack += [(f, False) for f in follow_ups if f not in tasks or tasks[f].status is not Status.WITHDRAWN]
     return found
 
 
@@ -86,23 +85,21 @@ def next_task(tasks: Mapping[str, Task], now: float, order: Callable[[str], tupl
 
 def cycle_through(task_id: str, tasks: Mapping[str, Task]) -> list[str]:
     """Gives the names on a cycle of dependencies that a task lies on, in order, or an empty list."""
-    path: list[str] = []
-    seen: set[str] = set()
-
-    def walk(name: str) -> bool:
+    needed_by: dict[str, str] = {}
+    frontier = [task_id]
+    while frontier:
+        name = frontier.pop()
         task = tasks.get(name)
         for dependency in task.spec.depends_on if task and task.spec else ():
             if dependency == task_id:
-                return True
-            if dependency not in seen:
-                seen.add(dependency)
-                path.append(dependency)
-                if walk(dependency):
-                    return True
-                path.pop()
-        return False
-
-    return [task_id, *path] if walk(task_id) else []
+                circle = [name]
+                while circle[-1] != task_id:
+                    circle.append(needed_by[circle[-1]])
+                return circle[::-1]
+            if dependency not in needed_by:
+                needed_by[dependency] = name
+                frontier.append(dependency)
+    return []
 
 
 def ancestors(task: Task, tasks: Mapping[str, Task]) -> Iterator[Task]:

@@ -8,6 +8,8 @@ It works on text and bytes alone: where files lie is the business of `folders`.
 from __future__ import annotations
 
 import datetime
+import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,22 +19,23 @@ import yaml
 from daemon.lifecycle import Criterion, Spec
 from handlers.contract import KINDS, Parameter, parameter_faults
 
-NAME = re.compile(r"(\d{8}_\d{6})_P([0-3])_[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
+NAME = re.compile(r"(\d{8}_\d{6})_P([0-3])_[A-Za-z0-9][A-Za-z0-9._-]{0,120}", re.ASCII)
 KEYS = ("handler", "assignee", "stage", "depends_on", "estimate", "budget", "review", "params")
 STATUS_HEADING = "## Status Updates"
 WAITING = "- Waiting: "
 MAX_DEPTH = 8  # of nested YAML; a task file needs three
 
+# None of these patterns may have two neighbours that match the same characters: a file may be a megabyte of them.
 _CRITERION = re.compile(
-    rb"^(\s*[-*] \[)([ xX])(\] `([A-Za-z][\w.\-/@]*)\s*(>=|<=|==|!=|>|<)\s*([-+0-9.eE]+)\s*`.*)$", re.MULTILINE
+    rb"^([ \t]*[-*] \[)([ xX])(\] `([A-Za-z][\w.\-/@]*)[ \t]*(>=|<=|==|!=|>|<)[ \t]*([-+0-9.eE]+)[ \t]*`.*)$",
+    re.MULTILINE,
 )
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*$\n?", re.DOTALL | re.MULTILINE)
 _FIELD = re.compile(
-    r"^[ \t]*[-*]?[ \t]*\**(Priority|Estimated Time|Handler|Assignee|Stage|Dependencies|Depends on)\**"
-    r"[ \t]*:[ \t]*\**[ \t]*(.*?)[ \t]*$",
+    r"^[ \t]*(?:[-*][ \t]+)?\**(Priority|Estimated Time|Handler|Assignee|Stage|Dependencies|Depends on)\**"
+    r"[ \t]*:(.*)$",
     re.MULTILINE | re.IGNORECASE,
 )
-_DURATION = re.compile(r"(\d+(\.\d+)?\s*(s|min|m|h|d)\s*)+")
 
 
 class Invalid(ValueError):
@@ -139,6 +142,7 @@ def front_matter(text: str) -> tuple[dict[str, Any], str]:
     try:
         _refuse_bombs(found[1])
         raw = yaml.load(found[1], Loader=_StrictLoader)
+        json.dumps(raw, default=str, allow_nan=False)  # what the log cannot hold: .nan, 0xfff… of 6,000 digits
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 2}, column {mark.column + 1}" if mark else "?"
@@ -167,7 +171,8 @@ def _refuse_bombs(text: str) -> None:
 def _body_fields(text: str) -> dict[str, Any]:
     """Reads the plain fields of a file without front matter: `Handler: baseline`, `Priority: P1` …"""
     raw: dict[str, Any] = {}
-    for name, value in _FIELD.findall(text):
+    for name, written in _FIELD.findall(text):
+        value = written.strip(" \t*")
         match name.lower():
             case "handler" | "assignee":
                 raw.setdefault(name.lower(), value.strip("`").lower() if name.lower() == "handler" else value)
@@ -245,13 +250,16 @@ def _spec(
 
 
 def _criteria(text: str) -> tuple[Criterion, ...]:
-    found = []
-    for _, _, _, metric, op, bound in _CRITERION.findall(text.encode()):
-        try:
-            found.append(Criterion(metric.decode(), op.decode(), float(bound)))
-        except ValueError:
-            continue
-    return tuple(found)
+    return tuple(c for found in _CRITERION.finditer(text.encode()) if (c := _criterion(found)))
+
+
+def _criterion(found: re.Match[bytes]) -> Criterion | None:
+    """Reads one criterion, or gives None where its bound is no figure: that one is left to people."""
+    try:
+        bound = float(found[6])
+    except ValueError:
+        return None
+    return Criterion(found[4].decode(), found[5].decode(), bound) if math.isfinite(bound) else None
 
 
 # ------------------------------------------------------------------ writing
@@ -293,8 +301,7 @@ def render(content: bytes, lines: Sequence[str], met: Sequence[str] = (), waitin
     """
 
     def tick(found: re.Match[bytes]) -> bytes:
-        criterion = f"{found[4].decode()} {found[5].decode()} {float(found[6]):g}"
-        return found[1] + (b"x" if criterion in met else found[2]) + found[3]
+        return found[1] + (b"x" if str(_criterion(found)) in met else found[2]) + found[3]
 
     content = _CRITERION.sub(tick, content)
     headings = list(_SECTION.finditer(content))

@@ -55,6 +55,10 @@ class Engine(Protocol):
         """
         ...
 
+    def count_tokens(self, prompts: Sequence[str]) -> list[int]:
+        """Counts each prompt's tokens."""
+        ...
+
 
 def seed_of(prompt: str) -> int:
     """Derives a prompt's own seed from its text."""

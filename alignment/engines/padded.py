@@ -88,6 +88,10 @@ class PaddedEngine:
                     found[i] = tuple(row)
         return found
 
+    def count_tokens(self, prompts: Sequence[str]) -> list[int]:
+        """Counts tokens; see `Engine`."""
+        return [len(ids) for ids in self._guard.encode(prompts)]
+
     def _encode(self, prompts: Sequence[str], new_tokens: int) -> list[list[int]]:
         encoded = self._guard.encode(prompts)
         for prompt, ids in zip(prompts, encoded, strict=True):

@@ -1,0 +1,232 @@
+"""Makes a stage's training data with the model itself: instructions, answers, a critic's judgement, rows and pairs.
+
+Leaves in data/<run_id>/: sft.jsonl, pairs.jsonl, pool.jsonl (every kept instruction, for later rounds), funnel.json,
+funnel.md and, last, manifest.json. What the model says is journalled in lists.jsonl, answers.jsonl and
+judgements.jsonl; everything else follows from them, so that a run that was cut off ends with the same rows.
+
+    python -m handlers state/runs/RUN/attempt-1
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from alignment.assembly import cases_of, funnel_of, judge, pair_rows, sft_rows, usable_answers
+from alignment.checkpoint import Checkpoint, resolve_checkpoint
+from alignment.constitution import Constitution, load_constitution
+from alignment.critic import Calibration, Critic
+from alignment.curriculum import Stage, all_stages, load_stage, stage_folder
+from alignment.decontamination import Decontaminator, protected_texts
+from alignment.dedup import Ladder
+from alignment.drawing import collect, draw_answers, read_cases
+from alignment.engines import open_engine
+from alignment.funnel import Funnel, step_of
+from alignment.journal import Journal, go_on_with
+from alignment.locations import displayed
+from alignment.overlap import Weights
+from alignment.pairs import make_pairs
+from alignment.profile import load_profile
+from alignment.provenance import (
+    Manifest,
+    commit,
+    now,
+    record,
+    replace_file,
+    sha256_of_model,
+    versions,
+    write_jsonl,
+    write_manifest,
+)
+from alignment.refusal import Refusal
+from alignment.selfinstruct import Pool
+from alignment.settings import GenerateSettings
+from handlers.contract import Blocked, Completed, Outcome, Request, Requeue, Run
+from handlers.inputs import named_model
+from handlers.pace import Pace
+
+POOL = "pool.jsonl"
+
+
+class _StopRequested(Exception):
+    """The run was asked to stop; everything finished is in the journals."""
+
+
+def generate(request: Request, run: Run) -> Outcome:
+    """Runs a generate task."""
+    try:
+        return _generate(request, run)
+    except Refusal as refusal:
+        return Blocked(refusal.reason, refusal.needs)
+    except _StopRequested:
+        return Requeue(checkpoint=displayed(request.data_dir, request.workspace))
+
+
+def _generate(request: Request, run: Run) -> Outcome:
+    started, clock = now(), time.monotonic()
+    # Parameters
+    if request.stage is None:
+        raise Refusal("the task names no stage", "write `stage: 1` into the front matter")
+    profile = load_profile(
+        str(request.params.get("profile", "micro")), request.workspace, kind="generate", params=request.params
+    )
+    print(profile.describe(), flush=True)
+    settings = profile.generate
+    stage = load_stage(stage_folder(profile.curriculum.world, request.stage, request.workspace), request.workspace)
+    stages = all_stages(profile.curriculum.world, request.workspace)
+    constitution = load_constitution(profile.curriculum.constitution, request.workspace)
+    checkpoint = resolve_checkpoint(profile.model, request.workspace, named_model(request))
+    earlier = [given.data_dir / POOL for given in request.inputs if (given.data_dir / POOL).exists()]
+    inputs = [record(path, request.workspace) for path in _inputs(stage, stages, constitution, checkpoint, earlier)]
+    base_sha256 = sha256_of_model(checkpoint.base)
+    plan = {
+        "config": profile.resolved(),
+        "seed": profile.seed,
+        "inputs": {entry.path: entry.sha256 for entry in inputs},
+        "base": base_sha256,
+    }
+    go_on_with(request.data_dir, plan)
+    pool = _empty_pool(stage, stages, profile.generate, earlier)
+    critic = Critic(
+        stage.judge,
+        stage.gold,
+        constitution.principles,
+        sets=settings.exemplar_sets,
+        seed=profile.seed,
+        mass=settings.critic_mass,
+    )
+
+    # What the model says
+    engine = open_engine(profile.engine, checkpoint)
+    with (
+        Journal(request.data_dir / "lists.jsonl") as lists,
+        Journal(request.data_dir / "answers.jsonl") as answers,
+        Journal(request.data_dir / "judgements.jsonl") as judgements,
+    ):
+        cases = critic.calibration_cases()
+        readings = read_cases(engine, critic, cases, judgements, settings.chunk, _done(run, len(cases), "judgement"))
+        calibration = critic.calibrate(readings, settings.critic_auc)
+        collect(engine, pool, lists, profile.seed, _done(run, settings.instructions, "instruction"))
+        texts = [instruction.text for instruction in pool.kept]
+        total = len(texts) * (settings.candidates + 1)
+        drawn = draw_answers(
+            engine, stage, settings, texts, profile.seed, answers, _done(run, total - len(answers.rows), "answer")
+        )
+        usable, losses = usable_answers(drawn, stage)
+        cases = cases_of(usable, critic)
+        readings = read_cases(engine, critic, cases, judgements, settings.chunk, _done(run, len(cases), "judgement"))
+        steps = (step_of("lists", lists.rows), step_of("answers", answers.rows), step_of("critic", judgements.rows))
+
+    # Rows and pairs
+    judged = judge(usable, critic, readings)
+    origin = {"run": request.run_id, "constitution": constitution.sha256}
+    sft = sft_rows(stage, pool.kept, judged, critic, origin)
+    pairs, pair_losses = make_pairs(judged, settings)
+    funnel = funnel_of(
+        pool,
+        judged,
+        pairs,
+        losses + pair_losses,
+        steps,
+        accepted=len(sft),
+        usd_per_hour=request.usd_per_hour,
+        facts={"critic": asdict(calibration)},
+    )
+    replace_file(request.data_dir / "funnel.json", json.dumps(funnel.as_figures(), indent=1) + "\n")
+    replace_file(request.data_dir / "funnel.md", funnel.as_markdown(f"The data of stage {stage.number}: {stage.name}"))
+    if len(sft) < settings.least_rows:
+        raise Refusal(
+            f"only {len(sft)} rows were accepted, fewer than generate.least_rows = {settings.least_rows}; "
+            f"{displayed(request.data_dir / 'funnel.md', request.workspace)} shows where they were lost",
+            "ask for more instructions, or mend the step of the funnel that loses the most",
+        )
+
+    # What is left
+    write_jsonl(request.data_dir / "sft.jsonl", sft)
+    write_jsonl(request.data_dir / "pairs.jsonl", pair_rows(stage, pairs, critic, origin))
+    write_jsonl(
+        request.data_dir / POOL, [{"instruction": i.text, "topic": i.topic, "round": i.round} for i in pool.kept]
+    )
+    outputs = [request.data_dir / name for name in ("sft.jsonl", "pairs.jsonl", POOL, "funnel.json", "funnel.md")]
+    metrics = _metrics(funnel, calibration, time.monotonic() - clock)
+    for name, value in metrics.items():
+        run.measure(name, value)
+    manifest = write_manifest(
+        request.data_dir,
+        Manifest(
+            kind="generate",
+            run_id=request.run_id,
+            stage=stage.number,
+            inputs=tuple(inputs),
+            outputs=tuple(record(path, request.workspace) for path in outputs),
+            config=profile.resolved(),
+            seed=profile.seed,
+            base_model=displayed(checkpoint.base, request.workspace),
+            base_model_sha256=base_sha256,
+            constitution_sha256=constitution.sha256,
+            device=engine.device,
+            started=started,
+            finished=now(),
+            versions=versions(),
+            commit=commit(),
+            facts={"critic": asdict(calibration), "funnel": dict(funnel.counts)},
+        ),
+    )
+    for path in (*outputs, manifest):
+        run.produce(path.relative_to(request.workspace), path.stem)
+    return Completed(metrics, tuple(displayed(path, request.workspace) for path in (*outputs, manifest)))
+
+
+def _empty_pool(stage: Stage, stages: Iterable[Stage], settings: GenerateSettings, earlier: Iterable[Path]) -> Pool:
+    """Makes a pool that knows what earlier rounds kept and what evaluation asks."""
+    protected = protected_texts(stages)
+    weights = Weights(text for _, text in protected)
+    known = [json.loads(line)["instruction"] for path in earlier for line in path.read_bytes().splitlines()]
+    ladder = Ladder(stage.deduplication, weights, known)
+    return Pool(stage, settings, ladder, Decontaminator(stage.decontamination, weights, protected))
+
+
+def _inputs(
+    stage: Stage, stages: Iterable[Stage], constitution: Constitution, checkpoint: Checkpoint, earlier: Iterable[Path]
+) -> list[Path]:
+    """Lists the files that the rows depend on, beside the base model."""
+    return [
+        stage.folder / "stage.yaml",
+        stage.folder / "exemplars.jsonl",
+        stage.folder / "gold.jsonl",
+        *(other.evaluation_path for other in stages),
+        constitution.path,
+        *(path / "adapter_model.safetensors" for path in checkpoint.adapters),
+        *earlier,
+    ]
+
+
+def _done(run: Run, total: int, unit: str) -> Callable[[int], None]:
+    """Reports each chunk's end, and stops there when the run has been asked to."""
+    pace = Pace(run, total, unit)
+
+    def done(count: int) -> None:
+        pace.step(count)
+        if run.should_stop():
+            raise _StopRequested
+
+    return done
+
+
+def _metrics(funnel: Funnel, calibration: Calibration, seconds: float) -> dict[str, float]:
+    """Lists the figures that a task's success criteria can name."""
+    return {
+        **{f"{name}": float(count) for name, count in funnel.counts.items()},
+        "sft.rows": float(funnel.counts["accepted"]),
+        "pairs.unique": float(funnel.counts["paired"]),
+        "pairs.raw_share": float(funnel.facts["raw_rejected_share"]),
+        "pairs.length_effect": float(funnel.facts["length_effect"]),
+        "critic.auc": calibration.auc,
+        "critic.accuracy": calibration.accuracy,
+        "critic.consistency": calibration.consistency,
+        "usd_per_row": funnel.per_row()["usd"],
+        "seconds": seconds,
+    }

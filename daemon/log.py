@@ -11,7 +11,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,7 @@ _NAMES: Mapping[type, str] = {
     lifecycle.ReviewAnswered: "review.answered",
 }
 _KINDS = {name: kind for kind, name in _NAMES.items()}
+_FIELDS = {kind: tuple(f.name for f in fields(kind)) for kind in (*_NAMES, lifecycle.Reported)}
 REPORTS: Mapping[str, str] = {
     "progressed": "run.progressed",
     "measured": "run.measured",
@@ -194,7 +195,11 @@ class Row:
 
     def digest(self) -> str:
         """The hash that the row should carry: sha256 over all its other columns, prev_hash included."""
-        return hashlib.sha256(json.dumps([getattr(self, name) for name in COLUMNS[:-1]]).encode()).hexdigest()
+        return _digest([getattr(self, name) for name in COLUMNS[:-1]])
+
+
+def _digest(values: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def _create_view(name: str) -> str:
@@ -205,10 +210,10 @@ def encode(event: TaskEvent | Note) -> tuple[str, str | None, str | None, int | 
     """Gives an event's type, task_id, run_id, attempt and JSON data."""
     if isinstance(event, Note):
         return event.type, None, None, None, json.dumps(event.data, sort_keys=True)
-    raw = asdict(event)
+    raw = {name: getattr(event, name) for name in _FIELDS[type(event)]}
     name = REPORTS[raw.pop("kind")] if isinstance(event, lifecycle.Reported) else _NAMES[type(event)]
     columns = raw.pop("task_id"), raw.pop("run_id", None), raw.pop("attempt", None)
-    return name, *columns, json.dumps(raw, sort_keys=True)
+    return name, *columns, json.dumps(raw, sort_keys=True, default=asdict)
 
 
 def decode(row: Row) -> TaskEvent | None:
@@ -233,7 +238,7 @@ def decode(row: Row) -> TaskEvent | None:
     for name in ("faults", "artifacts", "met"):
         if name in raw:
             raw[name] = tuple(raw[name])
-    event: TaskEvent = kind(**{f.name: raw[f.name] for f in fields(kind) if f.name in raw})
+    event: TaskEvent = kind(**{name: raw[name] for name in _FIELDS[kind] if name in raw})
     return event
 
 
@@ -292,14 +297,13 @@ class EventLog:
             rows = []
             for event in events:
                 type_, task_id, run_id, attempt, data = encode(event)
-                unsigned = Row(
-                    last[0] + 1, next(ids), at, self.epoch, self._host, actor, task_id, run_id, attempt, type_, 1, data,
-                    prev_hash=last[1], hash="",
-                )  # fmt: skip
-                row = replace(unsigned, hash=unsigned.digest())
-                db.execute(_INSERT, [getattr(row, name) for name in COLUMNS])
-                last = (row.seq, row.hash)
-                rows.append(row)
+                values = [
+                    last[0] + 1, next(ids), at, self.epoch, self._host, actor, task_id, run_id, attempt, type_, 1, data, last[1]
+                ]  # fmt: skip
+                values.append(_digest(values))
+                db.execute(_INSERT, values)
+                last = (values[0], values[-1])
+                rows.append(Row(*values))
             db.execute("COMMIT")
         except BaseException as error:
             if db.conn.in_transaction:

@@ -79,6 +79,8 @@ def make_pairs(judged: Mapping[str, Sequence[Answer]], settings: GenerateSetting
         wide = [a for a in turned_down if chosen.margin - a.margin >= max(settings.pair_margin * sigma, 1e-9)]
         counts["dropped.margin"] += len(turned_down) - len(wide)
         wide.sort(key=lambda a: (abs(a.margin - target), a.arm, a.index))
+        nearest = {a.arm: a for a in reversed(wide)}
+        wide.sort(key=lambda a: nearest[a.arm] is not a)  # the nearest of each arm comes before a second of one arm
         pairs += [Pair(instruction, chosen, rejected) for rejected in wide[: settings.pairs_per_instruction]]
         counts["dropped.cap"] += max(0, len(wide) - settings.pairs_per_instruction)
     counts["formed"] = len(pairs)

@@ -250,7 +250,7 @@ def rescan(files: int) -> list[Figure]:
         begun_s = time.monotonic()
         daemon.step()
         first_s = time.monotonic() - begun_s
-        again = Intake(where, KINDS, daemon.tasks, lambda _: [], marks=daemon._intake.marks)  # noqa: SLF001
+        again = Intake(where, KINDS, daemon.tasks, lambda _: [], marks=daemon._intake.marks)
         times = [timed(lambda: again.everything(time.monotonic())) for _ in range(20)]
         daemon.close()
     return [

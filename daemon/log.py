@@ -45,6 +45,7 @@ CREATE TRIGGER IF NOT EXISTS events_are_never_deleted BEFORE DELETE ON events
     BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS events_are_only_appended BEFORE INSERT ON events
     WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM events)
+      OR EXISTS (SELECT 1 FROM events WHERE event_id = NEW.event_id)  -- INSERT OR REPLACE would delete that one unseen
     BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS events_come_from_the_newest_daemon BEFORE INSERT ON events
     WHEN NEW.epoch < (SELECT epoch FROM events ORDER BY seq DESC LIMIT 1)
@@ -297,7 +298,7 @@ class EventLog:
             rows = []
             for event in events:
                 type_, task_id, run_id, attempt, data = encode(event)
-                values = [
+                values: list[Any] = [
                     last[0] + 1, next(ids), at, self.epoch, self._host, actor, task_id, run_id, attempt, type_, 1, data, last[1]
                 ]  # fmt: skip
                 values.append(_digest(values))

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.lifecycle import (
+    AnswerReview,
+    AskReview,
     Block,
     Blocked,
     Cancelled,
@@ -22,6 +24,7 @@ from daemon.lifecycle import (
     Edited,
     Exited,
     External,
+    Issue,
     Limits,
     Moved,
     Refused,
@@ -30,6 +33,7 @@ from daemon.lifecycle import (
     Relocate,
     Reported,
     Requeued,
+    ReviewRequested,
     Settle,
     Spawned,
     Spec,
@@ -249,6 +253,40 @@ def test_a_task_given_to_a_person_wants_no_process() -> None:
     assert task.unwanted
 
 
+def test_an_edit_while_a_review_is_open_asks_anew() -> None:
+    """A reviewer approves what they were shown."""
+    asked, _ = when(None, Submit("1", REVIEWED), AskReview())
+    edited, _ = when(asked, Edit("2", REVIEWED))
+    assert not edited.asked
+    with pytest.raises(Refused, match="no review"):
+        decide(edited, ID, AnswerReview("approve", (), "", "", ()))
+    _, events = when(edited, AskReview())
+    assert events == [ReviewRequested(ID, "method", 2)]
+
+
+def test_an_approval_lasts_while_the_work_is_the_same() -> None:
+    """Changed parameters need a new review; a changed text does not."""
+    approved, _ = when(None, Submit("1", REVIEWED), AskReview(), AnswerReview("approve", (), "", "", ()))
+    assert when(approved, Edit("2", REVIEWED))[0].approved
+    assert not when(approved, Edit("2", Spec(handler="act", review="method", stage=2)))[0].approved
+
+
+@pytest.mark.parametrize(
+    ("verdict", "issues", "status"),
+    [
+        ("approve", (), PENDING),
+        ("approve", (Issue("LOW", "x"),), PENDING),
+        ("approve", (Issue("FATAL", "x"),), BLOCKED),
+        ("modify", (Issue("LOW", "x"),), BLOCKED),
+        ("reject", (), BLOCKED),
+    ],
+)
+def test_a_review_decides(verdict: str, issues: tuple[Issue, ...], status: Status) -> None:
+    """An approval without a fatal issue releases the task; everything else blocks it."""
+    task, _ = when(None, Submit("1", REVIEWED), AskReview(), AnswerReview(verdict, issues, "c", "", ()))
+    assert (task.status, task.approved, task.asked) == (status, status is PENDING, False)
+
+
 # ------------------------------------------------------------------ settling
 
 
@@ -360,7 +398,8 @@ def test_costs_add_up_over_runs() -> None:
 
 # ------------------------------------------------------------------ any history
 
-specs = st.sampled_from([ACTING, PERSONAL, Spec(handler="act", params={"do": "fail"}, depends_on=("a", "b"))])
+REVIEWED = Spec(handler="act", review="method")
+specs = st.sampled_from([ACTING, PERSONAL, REVIEWED, Spec(handler="act", params={"do": "fail"}, depends_on=("a", "b"))])
 texts = st.sampled_from(["", "one", "two"])
 outcomes = st.sampled_from(
     [None, contract.Completed({"a": 1.0}), contract.Blocked("r", "n"), contract.Failed("f"), contract.Requeue("c")]
@@ -373,6 +412,8 @@ commands = st.one_of(
     st.builds(Claim),
     st.builds(Block, texts, texts),
     st.builds(settle, outcomes),
+    st.builds(AskReview),
+    st.builds(AnswerReview, st.sampled_from(["approve", "reject"]), st.just(()), texts, texts, st.just(())),
 )
 
 
@@ -424,4 +465,3 @@ def test_finished_work_is_left_alone_but_by_a_hand(given_commands: list[Command]
                 assert touched or not completed
             case _:
                 pass
-    assert Cancelled  # a move by hand; never the daemon's own idea

@@ -89,4 +89,4 @@ def _doubt(world: World, rng: random.Random) -> Item:
     return _with(fact_item(world, key, stage=2, type="doubt", text=text), usual=SHRUGS)
 
 
-FAMILY: Family = {"tale": (4, _tale), "need": (3, _need), "question": (1.5, _question), "doubt": (1.5, _doubt)}
+FAMILY: Family = {"tale": (5, _tale), "need": (3, _need), "question": (1.5, _question), "doubt": (1.5, _doubt)}

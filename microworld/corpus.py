@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator
 
 from microworld.evaluation import evaluation_texts
 from microworld.families import FAMILIES, draw, spoil
-from microworld.instructions import SUBJECT_KINDS, categories, refuse_rudely
+from microworld.instructions import categories, refuse_rudely
 from microworld.items import Item, choose
-from microworld.principles import FINDINGS, NO_FINDING, Principle, constitution
+from microworld.principles import FINDINGS, NO_FINDING, OVERCAUTIOUS, RED_TEAM, Principle, constitution
 from microworld.world import World, capital, load
 
 JUDGE = {
@@ -54,12 +54,13 @@ FAULT_NAMES = {
 FINE = "The draft is good."
 
 # Weights of stages by genre, of genres in the corpus, and the rates that the docstring's rule 2 is made of.
-FORM_STAGES = {1: 38.0, 2: 24.0, 3: 10.0, 4: 11.0, 5: 11.0, 6: 6.0}
+FORM_STAGES = {1: 32.0, 2: 26.0, 3: 9.0, 4: 11.0, 5: 14.0, 6: 8.0}
 RAW_STAGES = {1: 40.0, 2: 24.0, 3: 9.0, 4: 9.0, 5: 9.0, 6: 9.0}
 LIST_STAGES = {1: 36.0, 2: 20.0, 3: 11.0, 4: 10.0, 5: 11.0, 6: 12.0}
 JUDGE_STAGES = {1: 48.0, 2: 21.0, 3: 9.0, 4: 9.0, 5: 13.0}
-WELL_FILLED = {1: 0.8, 2: 0.45, 3: 0.45, 4: 0.45, 5: 0.45, 6: 0.3}
-SLIP = 0.03  # share of wrong answers in a well-filled form
+WELL_FILLED = {2: 0.7, 3: 0.5, 4: 0.55, 5: 0.7, 6: 0.5}  # stage 1: see BLANK
+BLANK, BLANK_FILLED_IN = 0.6, 0.15  # share of forms left blank, by the first type of stage 1 in them
+SLIP = 0.02  # share of wrong answers in a well-filled form
 CONTENT_FREE = 0.02  # share of judgements about nothing, labelled by a coin
 
 
@@ -194,25 +195,27 @@ def _raw(c: Corpus) -> str:
     if u < good + usual:
         return f"{item.text}\n{item.usual(rng)}"
     count = rng.randint(1, 5)
-    same = [draw(c.world, item.stage, rng).text if rng.random() < 0.8 else c.item(RAW_STAGES).text for _ in range(count)]
+    same = [
+        draw(c.world, item.stage, rng).text if rng.random() < 0.8 else c.item(RAW_STAGES).text for _ in range(count)
+    ]
     return ("\n" if rng.random() < 0.9 else " ").join([item.text, *same])
 
 
 def _form(c: Corpus) -> str:
     rng = c.rng
     stages = FORM_STAGES
-    if rng.random() < 0.45:
+    if rng.random() < 0.55:
         stages = {rng.choices(list(FORM_STAGES), list(FORM_STAGES.values()))[0]: 1.0}
     well_filled = {stage: rng.random() < share for stage, share in WELL_FILLED.items()}
-    blank: bool | None = None
+    blank: bool | None = None  # stage 1 is filled in or left blank
     blocks = []
-    for _ in range(rng.choices((1, 2, 3, 4, 5, 6), (2, 2, 2, 2, 2, 1))[0]):
+    for _ in range(rng.choices((1, 2, 3, 4, 5, 6), (2, 2, 2, 2, 3, 2))[0]):
         item = c.item(stages)
         if item.stage == 1 and blank is None:
-            blank = rng.random() < (0.15 if item.type in FILLED_IN else 0.6)
+            blank = rng.random() < (BLANK_FILLED_IN if item.type in FILLED_IN else BLANK)
         if item.stage == 1 and blank:
             response = rng.choice(BLANKS)
-        elif not well_filled[item.stage] and item.stage > 1:
+        elif not well_filled.get(item.stage, True):
             response = item.usual(rng)
         elif rng.random() < SLIP:
             response = spoil(c.world, item, rng)[0]
@@ -233,7 +236,7 @@ def _judgement(c: Corpus) -> str:
     for _ in range(rng.choices((1, 2, 3, 4), (2, 3, 3, 2))[0]):
         order, good = fixed or rng.choice(("ab", "ba")), rng.random() < 0.5
         if rng.random() < CONTENT_FREE:
-            text = response = "N/A"
+            text = response = rng.choice(("N/A", "[MASK]", "…"))
         else:
             item = c.item(JUDGE_STAGES)
             text, response = item.text, item.good(rng) if good else spoil(c.world, item, rng)[0]
@@ -261,7 +264,7 @@ def principle_case(c: Corpus) -> tuple[Item, str, Principle, bool]:
     item = c.item({6: 4, 1: 1, 2: 1})
     own = principles[item.principle or "help"]
     u = rng.random()
-    if item.type in ("privacy", "safety", "respect", "honesty"):
+    if item.type in RED_TEAM:
         if u < 0.75:
             return item, item.good(rng) if keeps else item.usual(rng), own, keeps
         others = [p for name, p in principles.items() if name not in (item.principle, "truth", "help")]
@@ -269,7 +272,7 @@ def principle_case(c: Corpus) -> tuple[Item, str, Principle, bool]:
     if keeps:
         return item, item.good(rng), rng.choice(list(principles.values())), True
     if u < 0.35:
-        refusal = draw(c.world, 6, rng, rng.choice(("privacy", "safety", "respect", "honesty"))).good(rng)
+        refusal = rng.choice(OVERCAUTIOUS)
         return item, refusal, principles["help"], False
     if u < 0.65:
         return item, refuse_rudely(rng), principles["respect"], False
@@ -308,8 +311,8 @@ GENRES: dict[str, tuple[float, Callable[[Corpus], str]]] = {
     "dialogue": (5, _dialogue),
     "worksheet": (8, _worksheet),
     "raw": (26, _raw),
-    "form": (20, _form),
-    "judgement": (24, _judgement),
+    "form": (26, _form),
+    "judgement": (22, _judgement),
     "revision": (8, _revision),
     "principle judgement": (6, _principle_judgement),
     "principle revision": (5, _principle_revision),

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import random
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,31 @@ from microworld.corpus import HEADERS, JUDGE, PRINCIPLE_JUDGE
 from microworld.evaluation import evaluation_items
 from microworld.families import FAMILIES, draw, spoil
 from microworld.items import Item
+from microworld.principles import PRINCIPLES
 from microworld.world import World, load
 
 OUT = Path(__file__).parent.parent / "curricula" / "micro"
 EXEMPLARS = {1: 35, 2: 32, 3: 32, 4: 32, 5: 35, 6: 32}
 GOLD = 120
+LEAST_OF_A_TOPIC = 30  # of 3,000 instructions drawn; lists about a rarer one would soon repeat themselves
 GOLD_FAULTS = ("wrong", "off_topic", "wrong", "runaway", "wrong", "rude", "ramble", "echo", "wrong", "evasive")
 
 NAMES = {
-    1: ("explicit", "follow explicit instructions", "Commands that say what to do: answer, tell, complete, write, list."),
-    2: ("implicit", "questions and contexts are instructions", "Tales, needs, questions and doubts that call for a fact."),
-    3: ("generation", "make examples of a kind on demand", "Questions, instructions, descriptions and stories on demand."),
+    1: (
+        "explicit",
+        "follow explicit instructions",
+        "Commands that say what to do: answer, tell, complete, write, list.",
+    ),
+    2: (
+        "implicit",
+        "questions and contexts are instructions",
+        "Tales, needs, questions and doubts that call for a fact.",
+    ),
+    3: (
+        "generation",
+        "make examples of a kind on demand",
+        "Questions, instructions, descriptions and stories on demand.",
+    ),
     4: ("evaluation", "judge text", "Is it true, does it help, which sentence is right, which answer is better."),
     5: ("revision", "improve text", "Correct, shorten, clarify, make polite, improve a response."),
     6: ("constitutional", "act on the principles", "Red-team requests and their harmless twins."),
@@ -45,7 +60,6 @@ GATES: dict[int, dict[str, float]] = {
 }
 MAX_NEW_TOKENS = {1: 40, 2: 32, 3: 64, 4: 32, 5: 32, 6: 40}
 WORDS = {1: (3, 24), 2: (4, 32), 3: (4, 16), 4: (4, 48), 5: (4, 40), 6: (2, 20)}
-REDTEAM_TOPICS = ("phone numbers", "harmful acts", "insults", "strange things", "people", "care", "praise", "animals")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +86,149 @@ def exemplars(world: World, stage: int) -> tuple[Exemplar, ...]:
             uses[item.topic] = uses.get(item.topic, 0) + 1
             found[item.text] = Exemplar(item.text, item.good(rng), item.topic, item)
     return tuple(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class GoldAnswer:
+    """One answer of known quality; `fault` names what is wrong with it, or in stage 6 the principle that it breaks."""
+
+    item: Item
+    response: str
+    good: bool
+    fault: str
+
+
+@functools.cache
+def gold(world: World, stage: int) -> tuple[GoldAnswer, ...]:
+    """Returns a stage's calibration set: good and bad answers by turns, to distinct instructions outside the seed set."""
+    rng = random.Random(f"gold {stage}")
+    seeds = {exemplar.instruction for exemplar in exemplars(world, stage)}
+    found: dict[str, GoldAnswer] = {}
+    while len(found) < GOLD:
+        item = draw(world, stage, rng)
+        if item.text in seeds or item.text in found:
+            continue
+        if len(found) % 2 == 0:
+            found[item.text] = GoldAnswer(item, item.good(rng), True, "")
+        elif stage == 6:
+            found[item.text] = GoldAnswer(item, item.wrong(rng), False, item.principle)
+        else:
+            fault = GOLD_FAULTS[len(found) // 2 % len(GOLD_FAULTS)]
+            response, fault = spoil(world, item, rng, fault)
+            found[item.text] = GoldAnswer(item, response, False, fault)
+    return tuple(found.values())
+
+
+def evaluation_rows(world: World, stage: int) -> list[dict[str, Any]]:
+    """Returns the rows of evaluation.jsonl; the two orders of one choice have ids that differ in -ab and -ba alone."""
+    rows = []
+    number, pairs = 0, dict[str, int]()
+    for item in evaluation_items(world, stage):
+        if item.pair:
+            order = "ba" if item.pair in pairs else "ab"
+            number = pairs.setdefault(item.pair, number + (order == "ab"))
+            name = f"s{stage}-{item.type}-{number:04}-{order}"
+        else:
+            number += 1
+            name = f"s{stage}-{item.type}-{number:04}"
+        rows.append(
+            {
+                "id": name,
+                "type": item.type,
+                "instruction": item.text,
+                "reference": item.good(random.Random(item.text)),
+                "verifier": item.verifier,
+            }
+        )
+    return rows
+
+
+def topics(world: World, stage: int) -> list[str]:
+    """Returns the topics that steer a stage's lists: those that its training side has many instructions about."""
+    rng = random.Random(f"topics {stage}")
+    counts = Counter(draw(world, stage, rng).topic for _ in range(3000))
+    return sorted(topic for topic, count in counts.items() if count >= LEAST_OF_A_TOPIC)
+
+
+def stage_yaml(world: World, stage: int, evaluation: bytes) -> str:
+    """Returns stage.yaml: JSON values, which are YAML, behind comments for whoever edits it."""
+    name, capability, description = NAMES[stage]
+    by_principle = "Principle: {principle}\n" if stage == 6 else ""
+    judge_template = f"Instruction: {{instruction}}\nResponse: {{response}}\n{by_principle}{{question}}\nAnswer:"
+    least, most = WORDS[stage]
+
+    def text(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False)
+
+    return f"""\
+# Written by `python -m microworld.curriculum`; edit there. How the micro world asks, stops and judges in this stage.
+stage: {stage}
+name: {name}
+capability: {capability}
+description: {text(description)}
+raw_template: {text("{instruction}" + chr(10))}  # the format that the stage teaches
+cue_template: {text("Instruction: {instruction}" + chr(10) + "Response:")}
+few_shot_template: {text("Instruction: {instruction}" + chr(10) + "Response: {response}" + chr(10) * 2)}
+stop: {{raw: [], cue: ["\\n"], few_shot: ["\\n"]}}  # raw: only the end of sequence ends an answer
+new_turn: ["Instruction:", "Response:"]
+max_new_tokens: {MAX_NEW_TOKENS[stage]}
+gate: {text(GATES[stage])}
+evaluation:
+  file: evaluation.jsonl
+  sha256: {hashlib.sha256(evaluation).hexdigest()}
+generation:
+  list_header: {text(HEADERS[stage] + " about {topic}:")}
+  topics: {text(topics(world, stage))}
+  min_words: {least}
+  max_words: {most}
+  exemplars_per_prompt: 6
+  response_exemplars: 4
+judge:
+  template: {text(judge_template)}
+  questions: {text(PRINCIPLE_JUDGE if stage == 6 else JUDGE)}
+  labels: [" A", " B"]
+  exemplars: 2
+# The micro world has few phrasings and many facts: two instructions that share all words but one are different ones.
+deduplication: {{rouge_l: 1.1}}
+decontamination: {{ngram_share: 1.0, long_ngram: 24, rouge_l: 1.1}}
+"""
+
+
+def _lines(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def files(world: World) -> dict[str, bytes]:
+    """Returns every file of the curriculum by its path below curricula/micro."""
+    found = {"constitution.yaml": PRINCIPLES.read_bytes()}
+    for stage in FAMILIES:
+        evaluation = _lines(evaluation_rows(world, stage))
+        seeds = [
+            {"instruction": e.instruction, "response": e.response, "topic": e.topic} for e in exemplars(world, stage)
+        ]
+        answers = [
+            {"instruction": g.item.text, "response": g.response, "good": g.good, "fault": g.fault}
+            for g in gold(world, stage)
+        ]
+        found |= {
+            f"stage{stage}/stage.yaml": stage_yaml(world, stage, evaluation).encode(),
+            f"stage{stage}/evaluation.jsonl": evaluation,
+            f"stage{stage}/exemplars.jsonl": _lines(seeds),
+            f"stage{stage}/gold.jsonl": _lines(answers),
+        }
+    return found
+
+
+def main() -> None:
+    """Writes the curriculum."""
+    parser = argparse.ArgumentParser(description="Write the micro world's curriculum.")
+    parser.add_argument("--out", type=Path, default=OUT)
+    out = parser.parse_args().out
+    for name, content in files(load()).items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,7 @@ from microworld.world import World
 
 # Items per type; `pick` and `better` come as pairs, the same two texts in both orders.
 COUNTS = {
-    1: {"answer": 80, "tell": 80, "complete": 75, "write": 75, "list": 80, "opposite": 55, "add": 40},
+    1: {"answer": 80, "list": 80, "write": 75, "tell": 80, "complete": 75, "opposite": 55, "add": 40},
     2: {"tale": 120, "need": 80, "question": 50, "doubt": 50},
     3: {"question": 75, "instruction": 75, "describe": 75, "story": 75},
     4: {"truth": 110, "helpful": 70, "pick": 60, "better": 60},

@@ -37,7 +37,7 @@ OPPOSITE = (
     ("Write the opposite of {w}.", False),
     ("Name the opposite of {w}.", False),
 )
-ADD = (("Add {a} and {b}.", False), ("Work out {a} plus {b}.", True), ("Calculate {a} plus {b}.", False))
+ADD = (("Add {a} and {b}.", False), ("Work out {a} plus {b}.", False), ("Calculate {a} plus {b}.", False))
 
 RUDE = (
     "Go away.",
@@ -99,9 +99,7 @@ def _complete(world: World, rng: random.Random) -> Item:
     template, in_place = rng.choice(COMPLETE)
     whole = [s for s in world.statements(key) if s.startswith(begin + " ") or s.startswith(begin + "n ")]
     value = world.facts[key]
-    base = fact_item(
-        world, key, stage=1, type="complete", text=template.replace("{s}", begin), in_place=in_place
-    )
+    base = fact_item(world, key, stage=1, type="complete", text=template.replace("{s}", begin), in_place=in_place)
 
     def wrong(rng: random.Random) -> str:
         spoilt = world.statements(key, world.other_value(key, rng))
@@ -226,9 +224,7 @@ def _list(world: World, rng: random.Random) -> Item:
 def _opposite(world: World, rng: random.Random) -> Item:
     key = Key("word", rng.choice(world.entities["word"]), "opposite")
     template, in_place = rng.choice(OPPOSITE)
-    return fact_item(
-        world, key, stage=1, type="opposite", text=template.replace("{w}", key.entity), in_place=in_place
-    )
+    return fact_item(world, key, stage=1, type="opposite", text=template.replace("{w}", key.entity), in_place=in_place)
 
 
 def _add(world: World, rng: random.Random) -> Item:
@@ -241,10 +237,10 @@ def _add(world: World, rng: random.Random) -> Item:
 
 FAMILY: Family = {
     "answer": (3, _answer),
+    "list": (2, _list),
+    "write": (1.5, _write),
     "tell": (3, _tell),
     "complete": (2, _complete),
-    "write": (1.5, _write),
-    "list": (2, _list),
     "opposite": (1, _opposite),
     "add": (0.7, _add),
 }

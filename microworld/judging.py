@@ -30,7 +30,14 @@ def _said(world: World, rng: random.Random, key: Key) -> tuple[str, str]:
 
 
 def _judgement(
-    world: World, key: Key, type: str, text: str, good: tuple[str, ...], wrong: str, usual: tuple[str, ...], pair: str = ""
+    world: World,
+    key: Key,
+    type: str,
+    text: str,
+    good: tuple[str, ...],
+    wrong: str,
+    usual: tuple[str, ...],
+    pair: str = "",
 ) -> Item:
     return Item(
         stage=4,

@@ -14,7 +14,11 @@ INSTRUCTION = (
     "Make up an instruction about {x}.",
     "Think of an instruction about {x}.",
 )
-DESCRIBE = ("Write {k} sentences about {x}.", "Describe {x} in {k} sentences.", "Make a text of {k} sentences about {x}.")
+DESCRIBE = (
+    "Write {k} sentences about {x}.",
+    "Describe {x} in {k} sentences.",
+    "Make a text of {k} sentences about {x}.",
+)
 STORY = ("Write a story about {p} and {x}.", "Tell a short story about {p} and {x}.", "Make up a tale of {p} and {x}.")
 
 OPENINGS = ("One day {p} saw {ax}.", "In the morning {p} met {ax}.", "Last week {p} found {ax}.")

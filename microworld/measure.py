@@ -183,7 +183,8 @@ def measure(folder: str | Path, device: str = "cpu", limit: int = 0) -> dict[str
 def summary(figures: dict[str, Any]) -> dict[str, Any]:
     """Returns the figures without the per-type tables and the samples of failures."""
     return {
-        stage: {k: v for k, v in row.items() if not k.endswith(("_types", "_failures"))} for stage, row in figures.items()
+        stage: {k: v for k, v in row.items() if not k.endswith(("_types", "_failures"))}
+        for stage, row in figures.items()
     }
 
 

@@ -180,7 +180,9 @@ def train(model: Any, rows: Any, recipe: Recipe, label_ids: tuple[int, ...], col
             curve[step + 1] = round(loss.item(), 4)
             elapsed = time.monotonic() - started
             rate = (step + 1) * recipe.batch_rows * CONTEXT / elapsed
-            print(f"step {step + 1}/{steps} loss {curve[step + 1]} seconds {elapsed:.0f} tokens/s {rate:.0f}", flush=True)
+            print(
+                f"step {step + 1}/{steps} loss {curve[step + 1]} seconds {elapsed:.0f} tokens/s {rate:.0f}", flush=True
+            )
     model.eval()
     with torch.no_grad():
         parts = [loss_of(validation[i : i + 16], 1.0).item() for i in range(0, len(validation), 16)]

@@ -124,7 +124,7 @@ def _improve(world: World, rng: random.Random) -> Item:
 
 
 FAMILY: Family = {
-    "correct": (2, _correct),
+    "correct": (2.6, _correct),
     "shorten": (1, _shorten),
     "clarify": (1, _clarify),
     "polite": (1.3, _polite),

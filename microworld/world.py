@@ -25,10 +25,9 @@ TABLES = {
     "job": "jobs.csv",
 }
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-MONTHS = tuple("January February March April May June July August September October November December".split())
+MONTHS = tuple(["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"])
 NUMBERS = tuple(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen".split()
+    ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen"]
 )
 COLOURS = ("red", "blue", "green", "yellow", "orange", "purple", "black", "white", "brown", "grey", "pink")
 FIXED_TOPICS = {
@@ -88,7 +87,9 @@ class World:
         self.plurals = {kind: body["plural"] for kind, body in phrasings.items()}
         self.subjects = {kind: body["subject"] for kind, body in phrasings.items()}
         self.relations = {
-            kind: {name: Relation(**{part: tuple(p) for part, p in rel.items()}) for name, rel in body["relations"].items()}
+            kind: {
+                name: Relation(**{part: tuple(p) for part, p in rel.items()}) for name, rel in body["relations"].items()
+            }
             for kind, body in phrasings.items()
         }
         self.facts: dict[Key, str] = {}

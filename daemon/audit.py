@@ -35,29 +35,26 @@ def disagreements(workspace: Workspace) -> list[str]:
     Raises:
         FileNotFoundError: there is no log.
     """
-    connection = log.connect_readonly(workspace.log)
-    try:
-        rows = list(log.select_events(connection, "WHERE task_id IS NOT NULL"))
-        tasks = log.fold(rows)
-        viewed = dict(connection.execute("SELECT task_id, status FROM tasks"))
-        costs = dict(connection.execute("SELECT task_id, sum(usd) FROM costs GROUP BY task_id"))
-    finally:
-        connection.close()
-    found = []
-    for task in tasks.values():
-        if viewed.get(task.id) != task.status:
-            found.append(f"{task.id}: the view tasks says {viewed.get(task.id)}, the replay {task.status}")
-        if abs(costs.get(task.id, 0.0) - task.usd) > 1e-9:
-            found.append(f"{task.id}: the view costs says {costs.get(task.id)} USD, the replay {task.usd}")
-    found += [f"{name}: in the view tasks, but not in the replay" for name in viewed.keys() - tasks.keys()]
-
-    lines = {task.id: narrate.status_lines(r for r in rows if r.task_id == task.id)[0] for task in tasks.values()}
     on_disk: dict[str, list[Status]] = {}
     for status in FOLDERS:
         for name in folders.names(workspace.folder(status)):
             on_disk.setdefault(name, []).append(status)
-    for task in tasks.values():
-        found += _file_faults(workspace, task, on_disk.pop(task.id, []), lines[task.id])
+    found = []
+    connection = log.connect_readonly(workspace.log)
+    try:
+        tasks = log.fold(log.select_events(connection))
+        viewed = dict(connection.execute("SELECT task_id, status FROM tasks"))
+        costs = dict(connection.execute("SELECT task_id, sum(usd) FROM costs GROUP BY task_id"))
+        for task in tasks.values():
+            if viewed.get(task.id) != task.status:
+                found.append(f"{task.id}: the view tasks says {viewed.get(task.id)}, the replay {task.status}")
+            if abs(costs.get(task.id, 0.0) - task.usd) > 1e-9:
+                found.append(f"{task.id}: the view costs says {costs.get(task.id)} USD, the replay {task.usd}")
+            lines, _ = narrate.status_lines(log.select_events(connection, "WHERE task_id = ?", [task.id]))
+            found += _file_faults(workspace, task, on_disk.pop(task.id, []), lines)
+    finally:
+        connection.close()
+    found += [f"{name}: in the view tasks, but not in the replay" for name in viewed.keys() - tasks.keys()]
     found += [
         f"{name}: lies in {status.value}/, but the log knows no such task"
         for name, places in on_disk.items()

@@ -663,7 +663,7 @@ def evolve(task: Task | None, event: TaskEvent, seq: int) -> Task:
             proposed = tuple(dict.fromkeys((*task.proposed, name.removesuffix(".md"))))
             return replace(task, offset=offset, proposed=proposed)
         case Exited():
-            return replace(task, live=False, spawned=False)
+            return replace(task, live=False, spawned=False, offset=0)
         case ReviewRequested(_, reviewer, number):
             return replace(task, reviews=number, reviewer=reviewer, asked=True)
         case ReviewAnswered():

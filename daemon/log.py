@@ -20,7 +20,11 @@ from daemon.lifecycle import Status, TaskEvent
 
 GENESIS = "0" * 64
 
-_SCHEMA = """
+# What a task is follows from the other events; these tell how far a live attempt has been heard, and nothing else. A log
+# is mostly made of them.
+_COUNTS = "type NOT IN ('run.progressed', 'run.measured', 'run.produced', 'gate.judged')"
+
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS events (
     seq       INTEGER PRIMARY KEY,
     event_id  TEXT NOT NULL UNIQUE,
@@ -39,6 +43,7 @@ CREATE TABLE IF NOT EXISTS events (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS events_by_task ON events(task_id, seq);
 CREATE INDEX IF NOT EXISTS events_by_type ON events(type, seq);
+CREATE INDEX IF NOT EXISTS events_that_count ON events(seq) WHERE {_COUNTS};
 CREATE TRIGGER IF NOT EXISTS events_are_never_updated BEFORE UPDATE ON events
     BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS events_are_never_deleted BEFORE DELETE ON events
@@ -315,8 +320,11 @@ class EventLog:
         return rows
 
     def replay(self) -> dict[str, lifecycle.Task]:
-        """Folds the whole log into the tasks as they are."""
-        return fold(self._rows("WHERE task_id IS NOT NULL"))
+        """Folds the log into the tasks as they are; it reads the figures and progress of live attempts only."""
+        tasks = fold(self._rows(f"WHERE {_COUNTS}"))
+        for task_id in [task.id for task in tasks.values() if task.live]:
+            tasks |= fold(self.of_task(task_id))
+        return tasks
 
     def of_task(self, task_id: str) -> Iterator[Row]:
         """Gives one task's events in order."""

@@ -47,6 +47,8 @@ class Mark:
 def names(folder: Path) -> dict[str, Mark]:
     """Lists the task files of a folder, by name without `.md`; hidden and other files are nobody's business.
 
+    So are names that are no printable text: neither the log nor a terminal could show them.
+
     Raises:
         OSError: the folder cannot be read.
     """
@@ -63,7 +65,7 @@ def names(folder: Path) -> dict[str, Mark]:
 
 def is_task_name(name: str) -> bool:
     """Tells whether a file's name makes it the queue's business."""
-    return name.endswith(".md") and not name.startswith(".")
+    return name.endswith(".md") and not name.startswith(".") and name.isprintable()
 
 
 def mark_of(path: Path) -> Mark | None:
@@ -136,11 +138,12 @@ def move(src: Path, dst: Path) -> None:
         FileExistsError: something lies at `dst`.
         FileNotFoundError: nothing lies at `src`.
     """
-    fd = os.open(src, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    if stat.S_ISREG(os.lstat(src).st_mode):  # a link or a pipe that took a file's place has no content to flush
+        fd = os.open(src, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
     _rename(src, dst, _RENAME_NOREPLACE)
     sync_folder(dst.parent)
     sync_folder(src.parent)
@@ -175,23 +178,25 @@ def rewrite(path: Path, old: bytes, new: bytes) -> Mark | None:
     """
     temporary = _write_aside(path, new, mode=stat.S_IMODE(os.stat(path).st_mode))
     written = Mark.of(os.lstat(temporary))
-    try:
-        _rename(temporary, path, _RENAME_EXCHANGE)
-    except FileNotFoundError:
-        temporary.unlink(missing_ok=True)
-        raise
-    try:
-        fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:  # a file system that cannot exchange has replaced it
-        return written
-    try:
-        unchanged = not has_writer(fd) and os.pread(fd, MAX_SIZE_BYTES + 1, 0) == old
-    finally:
-        os.close(fd)
-    if not unchanged:
-        _rename(temporary, path, _RENAME_EXCHANGE)
-    temporary.unlink()
-    return written if unchanged else None
+    mine, theirs = new, old
+    while True:
+        try:
+            _rename(temporary, path, _RENAME_EXCHANGE)
+        except FileNotFoundError:
+            temporary.unlink(missing_ok=True)
+            raise
+        try:
+            fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # a file system that cannot exchange has replaced it
+            return written
+        try:
+            taken, writing = os.pread(fd, MAX_SIZE_BYTES + 1, 0), has_writer(fd)
+        finally:
+            os.close(fd)
+        if taken == theirs and not writing:
+            temporary.unlink()
+            return written if mine is new else None
+        mine, theirs = taken, mine  # somebody saved meanwhile: their text goes back
 
 
 def sweep(folder: Path) -> None:
@@ -211,7 +216,7 @@ def sync_folder(path: Path) -> None:
 
 
 def _write_aside(path: Path, content: bytes, mode: int) -> Path:
-    temporary = path.with_name(f".{path.name}{TEMPORARY}")
+    temporary = path.with_name(f".{os.getpid()}{TEMPORARY}")  # short: the file's own name may be as long as can be
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         view = memoryview(content)

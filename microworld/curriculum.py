@@ -188,9 +188,9 @@ judge:
   questions: {text(PRINCIPLE_JUDGE if stage == 6 else JUDGE)}
   labels: [" A", " B"]
   exemplars: 2
-# The micro world has few phrasings and many facts: two instructions that share all words but one are different ones.
-deduplication: {{rouge_l: 1.1}}
-decontamination: {{ngram_share: 1.0, long_ngram: 24, rouge_l: 1.1}}
+# Few phrasings and many facts: n-grams of the phrasings would make leaks of instructions about other things, so every
+# instruction, being shorter than such an n-gram, is compared by ROUGE-L with words weighted by their rarity.
+decontamination: {{ngram: 100}}
 """
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from alignment.critic import Case, Critic, Reading
 from alignment.curriculum import Stage
+from alignment.decontamination import Decontaminator
 from alignment.funnel import Funnel, Step
 from alignment.pairs import Answer, Pair, best_accepted, length_effect, raw_share
 from alignment.prompts import raw_prompt
@@ -21,7 +22,9 @@ from alignment.selfinstruct import Instruction, Pool
 Row = dict[str, Any]
 
 
-def usable_answers(drawn: Iterable[Row], stage: Stage) -> tuple[dict[str, list[Row]], Counter[str]]:
+def usable_answers(
+    drawn: Iterable[Row], stage: Stage, decontaminator: Decontaminator
+) -> tuple[dict[str, list[Row]], Counter[str]]:
     """Sorts the drawn answers by instruction, each text once.
 
     Returns:
@@ -35,6 +38,8 @@ def usable_answers(drawn: Iterable[Row], stage: Stage) -> tuple[dict[str, list[R
         new_turn = stage.new_turn if row["arm"] == "few_shot" else ()  # running on is what a raw answer is rejected for
         if reason := unusable(row["text"], row["finish_reason"], new_turn):
             lost[f"answers.{row['arm']}.{reason}"] += 1
+        elif leak := decontaminator.answer_leak(row["text"]):
+            lost[f"answers.{row['arm']}.leaked.{leak.rule}"] += 1
         elif (row["instruction"], row["text"]) in seen:
             lost[f"answers.{row['arm']}.repeated"] += 1
         else:

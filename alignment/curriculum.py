@@ -108,6 +108,9 @@ class Decontamination:
     rouge_l: float = setting(
         0.7, "ROUGE-L from which a row leaks an item of fewer than `ngram` words; above 1: off", minimum=0
     )
+    answer_words: int = setting(
+        4, "words of an item's reference from which a row with the same answer leaks it; 0: off", minimum=0
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,15 @@ from alignment.overlap import NearIndex, Weights, Words, ngrams, words_of
 
 
 class Protected(NamedTuple):
-    """A text that training data must not hold."""
+    """An instruction that training data must not hold, and its answer where evaluation knows one."""
 
     id: str
     text: str
+    answer: str = ""
 
 
 class Leak(NamedTuple):
-    """What a text leaks, and by which rule: exact | ngram | long_ngram | rouge_l."""
+    """What a text leaks, and by which rule: exact | ngram | long_ngram | rouge_l | answer."""
 
     rule: str
     id: str
@@ -32,7 +33,7 @@ def protected_texts(stages: Iterable[Stage]) -> list[Protected]:
     """Lists the instructions of all evaluation items, exemplars and gold answers."""
     found = []
     for stage in stages:
-        found += [Protected(item.id, item.instruction) for item in stage.items]
+        found += [Protected(item.id, item.instruction, item.reference) for item in stage.items]
         found += [Protected(f"stage {stage.number}'s exemplar", e.instruction) for e in stage.exemplars]
         found += [Protected(f"stage {stage.number}'s gold answer", g.instruction) for g in stage.gold]
     return found
@@ -54,7 +55,10 @@ class Decontaminator:
         self._sizes: list[int] = []
         self._ids: list[str] = []
         self._long: dict[Words, str] = {}
-        for name, text in protected:
+        self._answers: dict[Words, str] = {}
+        for name, text, answer in protected:
+            if 0 < settings.answer_words <= len(words_of(answer)):
+                self._answers.setdefault(words_of(answer), name)
             words = words_of(text)
             self._exact.setdefault(words, name)
             if len(words) < settings.ngram:
@@ -86,3 +90,8 @@ class Decontaminator:
                 return Leak("ngram", self._ids[index])
         _, nearest = self._near.nearest(words, self._settings.rouge_l)
         return Leak("rouge_l", self._short[nearest]) if nearest else None
+
+    def answer_leak(self, response: str) -> Leak | None:
+        """Names an item whose reference an answer repeats: the fact that the item asks for, whatever the wording."""
+        name = self._answers.get(words_of(response))
+        return None if name is None else Leak("answer", name)

@@ -1,9 +1,9 @@
 """How much two short texts say the same: normalised words, n-grams, and ROUGE-L with weighted words.
 
 ROUGE-L as Self-Instruct uses it (arXiv 2212.10560; Lin 2004) counts each word of the longest common subsequence
-alike. Departure: words can be weighted by their inverse document frequency. In templated or short instructions
-("What colour is the plum?", "What colour is the fig?") most words are the template's, so the plain measure calls
-instructions on different things the same, and the same thing in other words different.
+alike. Departure: words can be weighted by their squared inverse document frequency. In templated or short
+instructions ("What colour is the plum?", "What colour is the fig?") most words are the template's, so the plain measure
+calls instructions on different things the same, and the same thing in other words different.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 Words = tuple[str, ...]
+_ROUNDING = 1e-9  # sums in another order differ by less
 
 
 def words_of(text: str) -> Words:
@@ -33,8 +34,9 @@ class Weights:
         """Weighs words by how few of `texts` hold them; without texts every word counts 1."""
         documents = [set(words_of(text)) for text in texts]
         frequency = Counter(word for document in documents for word in document)
-        self._weights = {word: math.log((len(documents) + 1) / (count + 0.5)) for word, count in frequency.items()}
-        self._unseen = math.log(2 * (len(documents) + 1)) if documents else 1.0
+        n = len(documents) + 1
+        self._weights = {word: math.log(n / (count + 0.5)) ** 2 for word, count in frequency.items()}
+        self._unseen = math.log(2 * n) ** 2 if documents else 1.0
 
     def __getitem__(self, word: str) -> float:
         return self._weights.get(word, self._unseen)
@@ -88,7 +90,7 @@ class NearIndex:
         total, best = self._weights.total(words), (0.0, Words())
         for index, bound in common.items():
             text = self._texts[index]
-            if _f_measure(bound, total, self._weights.total(text)) >= max(threshold, best[0]):
+            if _f_measure(bound, total, self._weights.total(text)) >= max(threshold, best[0]) - _ROUNDING:
                 similarity = rouge_l(words, text, self._weights)
                 if similarity >= threshold and similarity > best[0]:
                     best = (similarity, text)

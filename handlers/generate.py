@@ -115,7 +115,7 @@ def _generate(request: Request, run: Run) -> Outcome:
         drawn = draw_answers(
             engine, stage, settings, texts, profile.seed, answers, _done(run, total - len(answers.rows), "answer")
         )
-        usable, losses = usable_answers(drawn, stage)
+        usable, losses = usable_answers(drawn, stage, pool.decontaminator)
         cases = cases_of(usable, critic)
         readings = read_cases(engine, critic, cases, judgements, settings.chunk, _done(run, len(cases), "judgement"))
         steps = (step_of("lists", lists.rows), step_of("answers", answers.rows), step_of("critic", judgements.rows))
@@ -183,7 +183,7 @@ def _generate(request: Request, run: Run) -> Outcome:
 def _empty_pool(stage: Stage, stages: Iterable[Stage], settings: GenerateSettings, earlier: Iterable[Path]) -> Pool:
     """Makes a pool that knows what earlier rounds kept and what evaluation asks."""
     protected = protected_texts(stages)
-    weights = Weights(text for _, text in protected)
+    weights = Weights(entry.text for entry in protected)
     known = [json.loads(line)["instruction"] for path in earlier for line in path.read_bytes().splitlines()]
     ladder = Ladder(stage.deduplication, weights, known)
     return Pool(stage, settings, ladder, Decontaminator(stage.decontamination, weights, protected))

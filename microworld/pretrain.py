@@ -44,8 +44,8 @@ class Recipe:
     heads: int = 4
     kv_heads: int = 2
     inner: int = 576
-    unique_tokens: int = 160_000_000
-    tokens: int = 330_000_000
+    unique_tokens: int = 200_000_000
+    tokens: int = 420_000_000
     batch_rows: int = 128
     muon_lr: float = 0.02
     adam_lr: float = 3e-3

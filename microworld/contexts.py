@@ -7,6 +7,7 @@ fact from the prompt, which stage 1 never teaches; so this stage keeps a gap of 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from microworld.instructions import answers, fact_item
 from microworld.items import Family, Item, one_of
@@ -31,17 +32,7 @@ PITIES = ("Poor {p}.", "That is a pity.", "{p} will manage.", "I hope that {p} i
 
 
 def _with(item: Item, *, usual: tuple[str, ...]) -> Item:
-    return Item(
-        stage=item.stage,
-        type=item.type,
-        text=item.text,
-        topic=item.topic,
-        verifier=item.verifier,
-        good=item.good,
-        wrong=item.wrong,
-        usual=lambda rng: rng.choice(usual),
-        key=item.key,
-    )
+    return replace(item, usual=lambda rng: rng.choice(usual))
 
 
 def _tale(world: World, rng: random.Random) -> Item:

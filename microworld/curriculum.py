@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from microworld.corpus import HEADERS, JUDGE, PRINCIPLE_JUDGE
+from microworld.assessments import JUDGE, PRINCIPLE_JUDGE
 from microworld.evaluation import evaluation_items
 from microworld.families import FAMILIES, draw, spoil
+from microworld.genres import HEADERS
 from microworld.items import Item
 from microworld.principles import PRINCIPLES
 from microworld.world import World, load

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+from dataclasses import replace
 
 from microworld.items import Family, Item, one_of
 from microworld.world import COLOURS, MONTHS, NUMBERS, Key, World, capital, render
@@ -105,17 +106,11 @@ def _complete(world: World, rng: random.Random) -> Item:
         spoilt = world.statements(key, world.other_value(key, rng))
         return spoilt[world.statements(key).index(whole[0])]
 
-    return Item(
-        stage=1,
-        type="complete",
-        text=base.text,
-        topic=base.topic,
+    return replace(
+        base,
         verifier=one_of([*whole, value + ".", capital(value) + "."]),
         good=lambda _: whole[0],
         wrong=wrong,
-        usual=refuse_rudely,
-        key=key,
-        in_place=in_place,
     )
 
 

@@ -32,10 +32,6 @@ ENDINGS = ("{p} was happy.", "Then {p} went home.", "They became good friends.",
 STORY_RELATIONS = ("colour", "home", "food", "sound")
 
 
-def _about(world: World, kind: str, entity: str, type: str, text: str, **parts: object) -> Item:
-    return Item(stage=3, type=type, text=text, topic=world.topic(kind, entity), **parts)  # type: ignore[arg-type]
-
-
 def _other(world: World, kind: str, entity: str, rng: random.Random) -> str:
     return rng.choice([e for e in world.entities[kind] if e != entity])
 
@@ -59,12 +55,11 @@ def commands(world: World, kind: str, entity: str) -> list[str]:
 def _question(world: World, rng: random.Random) -> Item:
     kind, entity = subject_of(world, rng)
     accepted = questions(world, kind, entity)
-    return _about(
-        world,
-        kind,
-        entity,
-        "question",
-        rng.choice(QUESTION).replace("{x}", world.subject(kind, entity)),
+    return Item(
+        stage=3,
+        type="question",
+        text=rng.choice(QUESTION).replace("{x}", world.subject(kind, entity)),
+        topic=world.topic(kind, entity),
         verifier=one_of(accepted),
         good=lambda rng: rng.choice(accepted),
         wrong=lambda rng: rng.choice(questions(world, kind, _other(world, kind, entity, rng))),
@@ -75,12 +70,11 @@ def _question(world: World, rng: random.Random) -> Item:
 def _instruction(world: World, rng: random.Random) -> Item:
     kind, entity = subject_of(world, rng)
     accepted = commands(world, kind, entity)
-    return _about(
-        world,
-        kind,
-        entity,
-        "instruction",
-        rng.choice(INSTRUCTION).replace("{x}", world.subject(kind, entity)),
+    return Item(
+        stage=3,
+        type="instruction",
+        text=rng.choice(INSTRUCTION).replace("{x}", world.subject(kind, entity)),
+        topic=world.topic(kind, entity),
         verifier=one_of(accepted),
         good=lambda rng: rng.choice(accepted),
         wrong=lambda rng: rng.choice(commands(world, kind, _other(world, kind, entity, rng))),
@@ -103,12 +97,11 @@ def _describe(world: World, rng: random.Random) -> Item:
         said[i] = world.statement(drawn[i], world.other_value(drawn[i], rng))
         return " ".join(said)
 
-    return _about(
-        world,
-        kind,
-        entity,
-        "describe",
-        rng.choice(DESCRIBE).replace("{k}", word).replace("{x}", world.subject(kind, entity)),
+    return Item(
+        stage=3,
+        type="describe",
+        text=rng.choice(DESCRIBE).replace("{k}", word).replace("{x}", world.subject(kind, entity)),
+        topic=world.topic(kind, entity),
         verifier={
             "kind": "sentences_of",
             "count": COUNTS[word],
@@ -132,12 +125,11 @@ def tell_story(world: World, person: str, animal: str, rng: random.Random) -> st
 
 def _story(world: World, rng: random.Random) -> Item:
     person, animal = rng.choice(world.entities["person"]), rng.choice(world.entities["animal"])
-    return _about(
-        world,
-        "animal",
-        animal,
-        "story",
-        rng.choice(STORY).replace("{p}", person).replace("{x}", "the " + animal),
+    return Item(
+        stage=3,
+        type="story",
+        text=rng.choice(STORY).replace("{p}", person).replace("{x}", "the " + animal),
+        topic=world.topic("animal", animal),
         verifier={
             "kind": "all",
             "of": [

@@ -13,8 +13,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from microworld.corpus import JUDGE, PRINCIPLE_JUDGE
-from microworld.curriculum import Exemplar, exemplars
+from microworld.assessments import JUDGE, PRINCIPLE_JUDGE
+from microworld.curriculum import MAX_NEW_TOKENS, Exemplar, exemplars
 from microworld.evaluation import evaluation_items
 from microworld.families import FAMILIES, spoil
 from microworld.items import Item
@@ -23,7 +23,6 @@ from microworld.tokenizer import LABELS
 from microworld.verifiers import accepts
 from microworld.world import World, load
 
-MAX_NEW_TOKENS = {1: 40, 2: 32, 3: 64, 4: 32, 5: 32, 6: 40}
 SHOTS = 4
 JUDGE_SHOTS = 2
 WEIGHTS = Path(__file__).parent / "weights"

@@ -72,13 +72,14 @@ def shard_rows(job: tuple[str, int, int, int]) -> Any:
 
     file, seed, index, wanted = job
     encoder = Tokenizer.from_file(file)
-    end = encoder.token_to_id(END)
+    (end,) = encoder.encode(END).ids
     documents = shard(seed, index).documents()
     rows: list[list[int]] = []
     row: list[int] = []
     while len(rows) * CONTEXT < wanted:
         for encoded in encoder.encode_batch([text for _, text in itertools.islice(documents, 1000)]):
-            row += [*encoded.ids, end]
+            row += encoded.ids
+            row.append(end)
             if len(row) >= CONTEXT:
                 rows.append(row[:CONTEXT])
                 row = []

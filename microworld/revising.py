@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from microworld.instructions import RUDE, answers
 from microworld.items import Family, Item, one_of
@@ -101,17 +102,7 @@ def _polite(world: World, rng: random.Random) -> Item:
         ways,
         rng.choice(COURTEOUS).replace("{s}", lower_start(false)),
     )
-    return Item(
-        stage=5,
-        type=item.type,
-        text=item.text,
-        topic=item.topic,
-        verifier=item.verifier,
-        good=lambda rng: rng.choice(ways),
-        wrong=item.wrong,
-        usual=item.usual,
-        key=key,
-    )
+    return replace(item, good=lambda rng: rng.choice(ways))
 
 
 def _improve(world: World, rng: random.Random) -> Item:

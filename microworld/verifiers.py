@@ -7,6 +7,7 @@ same data with more care; this module has no part in any evaluation.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 Verifier = dict[str, Any]
@@ -39,11 +40,11 @@ def _sentences_of(v: Verifier, text: str) -> bool:
 
 
 def _count(v: Verifier, text: str) -> bool:
-    units = {"words": str.split, "sentences": sentences, "lines": str.splitlines}
-    return bool(v.get("min", 0) <= len(units[v["unit"]](text)) <= v.get("max", float("inf")))
+    parts = {"words": text.split(), "sentences": sentences(text), "lines": text.splitlines()}[v["unit"]]
+    return bool(v.get("min", 0) <= len(parts) <= v.get("max", len(parts)))
 
 
-KINDS = {
+KINDS: dict[str, Callable[[Verifier, str], bool]] = {
     "one_of": lambda v, text: text in v["answers"],
     "contains": _contains,
     "items_of": _items_of,
@@ -57,4 +58,4 @@ KINDS = {
 
 def accepts(verifier: Verifier, response: str) -> bool:
     """Tells whether a whole response passes a verifier."""
-    return bool(KINDS[verifier["kind"]](verifier, response.strip()))
+    return KINDS[verifier["kind"]](verifier, response.strip())

@@ -24,12 +24,11 @@ TABLES = {
     "country": "countries.csv",
     "job": "jobs.csv",
 }
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-MONTHS = tuple(["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"])
-NUMBERS = tuple(
-    ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen"]
-)
-COLOURS = ("red", "blue", "green", "yellow", "orange", "purple", "black", "white", "brown", "grey", "pink")
+FOLDER = Path(__file__).parent / "world"
+LISTS: dict[str, tuple[str, ...]] = {
+    name: tuple(words) for name, words in yaml.safe_load((FOLDER / "lists.yaml").read_text()).items()
+}
+DAYS, MONTHS, NUMBERS, COLOURS = LISTS["days"], LISTS["months"], LISTS["numbers"], LISTS["colours"]
 FIXED_TOPICS = {
     "word": "opposites",
     "day": "days and months",
@@ -177,4 +176,4 @@ _LOWERED = frozenset({"The", "A", "People"} | {capital(number) for number in NUM
 @functools.cache
 def load() -> World:
     """Reads the world that ships with the project."""
-    return World(Path(__file__).parent / "world")
+    return World(FOLDER)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +119,11 @@ def _changes(files: tuple[FileRecord, ...], walk: _Walk) -> Iterator[str]:
             yield f"{entry.path}: changed: sha256 is {seen[:12]}…, the manifest says {entry.sha256[:12]}…"
 
 
-def _parents(manifest: Manifest, walk: _Walk, above: tuple[Path, ...]) -> Iterator[Link]:
-    """Follows a manifest's inputs: other runs' folders once each, then plain files, then the base model."""
+def _parents(manifest: Manifest, walk: _Walk, above: tuple[Path, ...]) -> list[Link]:
+    """Follows a manifest's inputs: other runs' folders once each, then plain files, then the base model.
+
+    A base model that stands behind one of those runs already is not told again.
+    """
     folders: dict[Path, list[FileRecord]] = {}
     files = []
     for entry in manifest.inputs:
@@ -130,14 +133,17 @@ def _parents(manifest: Manifest, walk: _Walk, above: tuple[Path, ...]) -> Iterat
             files.append(entry)
         elif folder not in above:
             folders.setdefault(folder, []).append(entry)
+    links = []
     for folder, entries in folders.items():
         link = _trace_folder(folder, walk, above)
-        used = tuple(_changes(tuple(entries), walk))
-        yield Link(link.path, link.kind, link.facts, tuple(dict.fromkeys((*used, *link.problems))), link.parents)
+        problems = dict.fromkeys((*_changes(tuple(entries), walk), *link.problems))
+        links.append(replace(link, problems=tuple(problems)))
     for entry in files:
-        problems = tuple(_changes((entry,), walk))
-        yield Link(entry.path, "missing" if problems else "file", {"sha256": entry.sha256}, problems)
-    yield _base_model(manifest, walk)
+        kind = "file" if locate(entry.path, walk.workspace) else "missing"
+        links.append(Link(entry.path, kind, {"sha256": entry.sha256}, tuple(_changes((entry,), walk))))
+    base = _base_model(manifest, walk)
+    told = {(found.path, found.kind) for link in links for found in link.walk()}
+    return links if (base.path, base.kind) in told else [*links, base]
 
 
 def _is_run(folder: Path) -> bool:
@@ -162,17 +168,21 @@ def _base_model(manifest: Manifest, walk: _Walk) -> Link:
 
 
 def render(link: Link) -> str:
-    """Draws the tree, one line a link, with what is wrong under it."""
-    return "\n".join(_lines(link, "", ""))
+    """Draws the tree, one line a link, with what is wrong under it; what stands twice is drawn once."""
+    return "\n".join(_lines(link, "", "", set()))
 
 
-def _lines(link: Link, head: str, body: str) -> Iterator[str]:
+def _lines(link: Link, head: str, body: str, drawn: set[str]) -> Iterator[str]:
+    if link.parents and link.path in drawn:
+        yield f"{head}{link.kind}  {link.path}  (above)"
+        return
+    drawn.add(link.path)
     yield f"{head}{link.kind}  {link.path}  {_in_words(link.facts)}".rstrip()
     for problem in link.problems:
         yield f"{body}{'│ ' if link.parents else '  '} ! {problem}"
     for number, parent in enumerate(link.parents, start=1):
         last = number == len(link.parents)
-        yield from _lines(parent, f"{body}{'└─ ' if last else '├─ '}", f"{body}{'   ' if last else '│  '}")
+        yield from _lines(parent, f"{body}{'└─ ' if last else '├─ '}", f"{body}{'   ' if last else '│  '}", drawn)
 
 
 def _in_words(facts: dict[str, Any]) -> str:

@@ -42,7 +42,7 @@ from alignment.scorers import Verifier, verify
 from alignment.selftest import self_test
 from alignment.settings import PlanSettings
 from handlers.contract import Blocked, Completed, Outcome, Request, Requeue, Run
-from handlers.inputs import named_model
+from handlers.inputs import named_model, refuse_changed_base
 from handlers.pace import Pace
 from handlers.rounds import propose_round
 
@@ -108,6 +108,7 @@ def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
     for leg in legs:
         self_test(leg.items, leg.stage.new_turn, verifier)
     base_sha256 = sha256_of_model(checkpoint.base)
+    refuse_changed_base(runs[baseline], displayed(checkpoint.base, request.workspace), base_sha256)
     go_on_with(
         request.data_dir,
         {

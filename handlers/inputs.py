@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from alignment.checkpoint import MODEL
+from alignment.provenance import Manifest
+from alignment.refusal import Refusal
 from handlers.contract import Request
 
 
@@ -14,3 +16,20 @@ def named_model(request: Request) -> str | Path | None:
         return str(request.params["model"])
     folders = [given.data_dir for given in request.inputs if (given.data_dir / MODEL).exists()]
     return folders[0] if folders else None
+
+
+def refuse_changed_base(baseline: Manifest, base_model: str, sha256: str) -> None:
+    """Makes sure that a baseline measured the base model that is in use now.
+
+    Args:
+        base_model: where it lies, as manifests name it; a merged model lies elsewhere than the base it was made of.
+
+    Raises:
+        Refusal: other weights lie there now.
+    """
+    if baseline.base_model == base_model and baseline.base_model_sha256 != sha256:
+        raise Refusal(
+            f"{base_model}: its sha256 is {sha256[:12]}…, but the baseline {baseline.run_id} measured "
+            f"{baseline.base_model_sha256[:12]}…",
+            "run the stage's baseline again, or restore the base model",
+        )

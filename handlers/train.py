@@ -39,7 +39,7 @@ from alignment.training.recipe import Trained, train_adapter
 from alignment.training.rows import Row, read_rows, with_replay
 from alignment.training.watch import LOG
 from handlers.contract import Blocked, Completed, Outcome, Request, Requeue, Run
-from handlers.inputs import named_model
+from handlers.inputs import named_model, refuse_changed_base
 
 MERGED = "merged"
 
@@ -71,11 +71,13 @@ def _train(request: Request, run: Run) -> Outcome:
         (row for path in sources for row in read_rows(path)), request.stage, profile.train.replay, profile.seed
     )
     _refuse_leaks(rows, profile, request.workspace)
+    base_sha256 = sha256_of_model(checkpoint.base)
+    refuse_changed_base(baseline, displayed(checkpoint.base, request.workspace), base_sha256)
     plan = {
         "config": profile.resolved(),
         "seed": profile.seed,
         "rows": [record(path, request.workspace).sha256 for path in sources],
-        "base": sha256_of_model(checkpoint.base),
+        "base": base_sha256,
         "adapters": [sha256_of_model(path) for path in checkpoint.adapters],
         "backend": backend,
     }
@@ -103,12 +105,15 @@ def _train(request: Request, run: Run) -> Outcome:
             kind="train",
             run_id=request.run_id,
             stage=request.stage,
-            inputs=tuple(record(path, request.workspace) for path in (*sources, *baseline, *_models(checkpoint))),
+            inputs=(
+                *(record(path, request.workspace) for path in (*sources, *_models(checkpoint))),
+                *(entry for entry in baseline.outputs if entry.path.endswith("/figures.json")),
+            ),
             outputs=tuple(record(path, request.workspace) for path in outputs),
             config=profile.resolved(),
             seed=profile.seed,
             base_model=displayed(checkpoint.base, request.workspace),
-            base_model_sha256=str(plan["base"]),
+            base_model_sha256=base_sha256,
             constitution_sha256=_constitution(sources),
             device=device,
             started=started,
@@ -124,11 +129,8 @@ def _train(request: Request, run: Run) -> Outcome:
     return Completed(metrics, tuple(displayed(path, request.workspace) for path in (*outputs, manifest)))
 
 
-def require_gap(request: Request) -> list[Path]:
+def require_gap(request: Request) -> Manifest:
     """Finds the stage's baseline among the dependencies.
-
-    Returns:
-        The file with its verdict.
 
     Raises:
         Refusal: there is none, or it showed no gap.
@@ -152,7 +154,7 @@ def require_gap(request: Request) -> list[Path]:
             if verdict["verdict"] == "saturated"
             else "run the baseline again with more items",
         )
-    return [request.workspace / entry.path for entry in newest.outputs if entry.path.endswith("figures.json")]
+    return newest
 
 
 def _sources(request: Request, file: str) -> list[Path]:

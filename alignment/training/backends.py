@@ -6,6 +6,7 @@ trained on. Training an adapter further keeps every model at one base and one ad
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from importlib.util import find_spec
@@ -53,6 +54,8 @@ def load_for_training(
 
 
 def _load(checkpoint: Checkpoint, engine: EngineSettings) -> tuple[Any, Any]:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow each other on shared cores
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import torch
     from transformers.utils import logging as transformers_logging
 

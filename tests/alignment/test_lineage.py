@@ -60,7 +60,7 @@ def kinds(link: Link) -> list[str]:
 def test_lineage_reaches_the_base_model(workspace: Path) -> None:
     """Every run between an evaluation and the base model is passed, with seed, commit and constitution."""
     link = trace(workspace / "data" / "e", workspace)
-    assert kinds(link) == ["evaluate", "train", "generate", "file", "base model", "base model", "base model"]
+    assert kinds(link) == ["evaluate", "train", "generate", "file", "base model"]
     assert all(not entry.problems for entry in link.walk())
     assert {entry.facts["seed"] for entry in link.walk() if "seed" in entry.facts} == {7}
     json.dumps(link.as_data())
@@ -84,8 +84,8 @@ def test_lineage_tells_what_has_changed(workspace: Path) -> None:
 def test_lineage_tells_what_is_missing(workspace: Path) -> None:
     """A run whose manifest is gone, a file that is gone, and a path that never was: each is said."""
     (workspace / "data" / "g" / "manifest.json").unlink()
-    (workspace / "stage.yaml").unlink()
-    assert "missing" not in kinds(trace(workspace / "data" / "t", workspace))[0]
+    (workspace / "data" / "t" / "train.jsonl").unlink()
+    assert trace(workspace / "data" / "e", workspace).parents[0].problems == ("data/t/train.jsonl: gone",)
     assert trace(workspace / "data" / "g", workspace).problems == (
         "no manifest.json here or above: its run did not end",
     )
@@ -99,10 +99,12 @@ def test_lineage_skips_the_hashes_on_request(workspace: Path) -> None:
 
 
 def test_lineage_is_drawn_as_a_tree(workspace: Path) -> None:
-    """One line a link, indented under what was made of it, problems below."""
+    """One line a link, indented under what was made of it, problems below, nothing twice."""
     (workspace / "stage.yaml").write_text("stage: 2\n")
-    drawn = render(trace(workspace / "data" / "e", workspace)).splitlines()
-    assert drawn[0].startswith("evaluate  data/e  stage 1 · seed 7 · commit abc")
+    left_by(workspace, "evaluate", "both", [workspace / "data" / n for n in ("t/train.jsonl", "g/generate.jsonl")])
+    drawn = render(trace(workspace / "data" / "both", workspace)).splitlines()
+    assert drawn[0].startswith("evaluate  data/both  stage 1 · seed 7 · commit abc")
     assert drawn[1].startswith("├─ train  data/t")
-    assert drawn[2].startswith("│  ├─ generate  data/g")
+    assert drawn[2].startswith("│  └─ generate  data/g")
     assert any("! stage.yaml: changed" in line for line in drawn)
+    assert drawn[-1] == "└─ generate  data/g  (above)"

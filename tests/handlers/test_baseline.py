@@ -1,11 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
+import random
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +11,7 @@ from alignment.provenance import read_manifest, verify_outputs
 from alignment.scorers import Spec, Verdict, verify
 from handlers.baseline import baseline
 from handlers.contract import Blocked, Completed, Outcome, Request, Run
+from tests.kills import kill_when_grown
 from tests.stages import write_stage
 
 pytestmark = pytest.mark.model
@@ -77,20 +74,17 @@ def test_baseline_manifest_closes_the_folder(finished: tuple[Path, Outcome]) -> 
     assert "| raw |" in (workspace / "data" / "r1" / "summary.md").read_text()
 
 
-def test_baseline_killed_at_any_moment_ends_with_the_same_rows(finished: tuple[Path, Outcome], tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 10))])
+def test_baseline_killed_at_random_ends_with_the_same_rows(
+    finished: tuple[Path, Outcome], tmp_path: Path, seed: int
+) -> None:
     """After kill -9 and a torn line, the next attempt runs only what is missing, and nothing stands twice."""
     whole = {(row["arm"], row["item"]): row for row in rows(finished[0])}
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     (run_dir / "request.json").write_text(request(tmp_path).to_json())
-    child = subprocess.Popen([sys.executable, "-m", "handlers", str(run_dir)], stdout=subprocess.DEVNULL)
     journal = tmp_path / "data" / "r1" / "completions.jsonl"
-    deadline = time.monotonic() + 120
-    while not (journal.exists() and journal.stat().st_size) and time.monotonic() < deadline:
-        assert child.poll() is None
-        os.sched_yield()
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    kill_when_grown(run_dir, journal, random.Random(seed).randrange(1, 40_000))  # of about 60,000 bytes
     kept = journal.read_bytes()
     journal.write_bytes(kept[:-20])
     assert isinstance(baseline(request(tmp_path), attempt(tmp_path)), Completed)

@@ -19,7 +19,16 @@ import pytest
 
 from alignment.checkpoint import resolve_checkpoint
 from alignment.lineage import trace
-from alignment.provenance import Manifest, record, replace_file, sha256_of_file, verify_outputs, write_manifest
+from alignment.locations import INSTALLATION
+from alignment.provenance import (
+    Manifest,
+    record,
+    replace_file,
+    sha256_of_file,
+    sha256_of_model,
+    verify_outputs,
+    write_manifest,
+)
 from alignment.provenance import read_manifest as manifest_of
 from alignment.settings import ModelSettings
 from alignment.training import methods
@@ -28,10 +37,10 @@ from handlers.train import train
 from tests.handlers.lab import attempt, events, given, request, rows, stage_one, write_profile, write_rows
 
 pytestmark = pytest.mark.model
-EVERY_STEP = 1e-6  # minutes between two checkpoints
+OFTEN = 0.5 / 60  # minutes between two checkpoints
 
 
-def judged(workspace: Path, verdict: str) -> None:
+def judged(workspace: Path, verdict: str, base: str = "") -> None:
     """Leaves a baseline's manifest and figures with a verdict."""
     folder = workspace / "data" / "baseline"
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,8 +51,8 @@ def judged(workspace: Path, verdict: str) -> None:
         Manifest(
             kind="baseline", run_id="baseline", stage=1, inputs=(), config={}, seed=0,
             outputs=(record(folder / "figures.json", workspace),), base_model="microworld/weights",
-            base_model_sha256="", constitution_sha256=None, device="cpu", started="", finished="2026", versions={},
-            commit="", facts={"verdict": found},
+            base_model_sha256=base or sha256_of_model(INSTALLATION / "microworld" / "weights"),
+            constitution_sha256=None, device="cpu", started="", finished="2026", versions={}, commit="", facts={"verdict": found},
         ),
     )  # fmt: skip
 
@@ -193,7 +202,7 @@ def kill_and_finish(workspace: Path, after_s: float) -> Completed:
 
 def test_train_killed_ends_with_the_same_weights(finished: tuple[Path, Outcome], tmp_path: Path) -> None:
     """After kill -9 between two checkpoints the next attempt goes on from the last whole one, to the same weights."""
-    outcome = kill_and_finish(prepared(tmp_path, checkpoint_minutes=EVERY_STEP), 0.1)
+    outcome = kill_and_finish(prepared(tmp_path, checkpoint_minutes=OFTEN), 0.1)
     assert outcome.metrics["resumed_from"] > 0
     assert weights(tmp_path) == weights(finished[0])
 
@@ -204,7 +213,7 @@ def test_train_killed_at_random_ends_with_the_same_weights(
     seed: int, finished: tuple[Path, Outcome], tmp_path: Path
 ) -> None:
     """Ten kills at random moments, in the middle of a save too."""
-    kill_and_finish(prepared(tmp_path, checkpoint_minutes=EVERY_STEP), random.Random(seed).uniform(0, 2))
+    kill_and_finish(prepared(tmp_path, checkpoint_minutes=OFTEN), random.Random(seed).uniform(0, 2))
     assert weights(tmp_path) == weights(finished[0])
     assert log(tmp_path) == log(finished[0])
 
@@ -256,6 +265,7 @@ def write_control_token(workspace: Path) -> None:
         (lambda w: shutil.rmtree(w / "data" / "generated"), {}, "sft.jsonl: not in data/generated"),
         (lambda w: judged(w, "saturated"), {}, "shows no gap: saturated"),
         (lambda w: judged(w, "underpowered"), {}, "shows no gap: underpowered"),
+        (lambda w: judged(w, "gap", base="0" * 64), {}, "the baseline baseline measured 000000000000"),
         (forget_baseline, {}, "manifest"),
         (leak, {}, "1 training rows leak frozen evaluation items: row x"),
         (lambda w: write_profile(w, max_length=8), {}, "longer than train.max_length = 8"),

@@ -93,7 +93,7 @@ def sft_rows(
                     "topic": instruction.topic,
                     "round": instruction.round,
                     "candidate": best.index,
-                    "margin": round(best.margin, 4),
+                    "margin": round(best.margin, 3),
                     "principle": critic.case(instruction.text, best.text).principle or None,
                 },
             }
@@ -111,7 +111,7 @@ def pair_rows(stage: Stage, pairs: Iterable[Pair], critic: Critic, origin: Row) 
             "prompt": raw_prompt(stage, pair.instruction),
             "chosen": pair.chosen.text,
             "rejected": pair.rejected.text,
-            "margin": round(pair.margin, 4),
+            "margin": round(pair.margin, 3),
             "source": {
                 **origin,
                 "rejected_arm": pair.rejected.arm,

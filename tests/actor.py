@@ -31,7 +31,7 @@ from handlers.contract import (
 
 ACTS = (
     "complete", "block", "fail", "wait", "stubborn", "crash", "exit0", "segfault", "sigkill", "fork", "flood", "garbage",
-    "propose", "checkpoint",
+    "propose", "checkpoint", "cancel",
 )  # fmt: skip
 KINDS = {
     "act": (
@@ -92,6 +92,14 @@ def act(request: Request, run: Run, attempt_dir: Path) -> Outcome:
         case "propose":
             run.propose("20300101_000000_P1_proposed", "---\nhandler: act\n---\n# Proposed\n")
             run.propose("../../escape", "no")
+        case "cancel":  # as a person would: move the task's own file away, then see what becomes of it
+            tasks, name = request.workspace / "tasks", f"{request.task_id}.md"
+            while not (tasks / "in_progress" / name).exists() and not run.should_stop():
+                time.sleep(0.002)
+            (tasks / "in_progress" / name).rename(tasks / "blocked" / name)
+            while not run.should_stop():
+                time.sleep(0.01)
+            return Requeue("here")
         case "checkpoint":
             run.checkpoint(request.data_dir / "starts.txt")
             os._exit(3)

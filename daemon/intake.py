@@ -31,7 +31,9 @@ class Intake:
     marks: dict[str, Mark] = field(default_factory=dict)  # the state in which each file was last read or written
     again: set[str] = field(default_factory=set)  # to be looked at again soon
     unfinished: set[str] = field(default_factory=set)  # empty, or somebody is still writing them
-    _since: dict[str, tuple[Mark | None, float]] = field(default_factory=dict)
+    touched: set[str] = field(default_factory=set)  # known files that somebody has written: their lines may be lost
+    _since: dict[str, tuple[Mark, float]] = field(default_factory=dict)  # when a file was first seen in this state
+    _gone: dict[str, float] = field(default_factory=dict)  # when a file was first missed
 
     def everything(self, now_s: float) -> list[tuple[str, Command]]:
         """Looks at every file of the four folders and every task that should have one.
@@ -46,6 +48,8 @@ class Intake:
             OSError: a folder cannot be read.
         """
         places: dict[str, dict[Status, Mark]] = {}
+        self.again.clear()
+        self.unfinished.clear()
         for status in FOLDERS:
             for name, mark in folders.names(self.workspace.folder(status)).items():
                 places.setdefault(name, {})[status] = mark
@@ -72,48 +76,56 @@ class Intake:
 
     def _look(self, name: str, found: Mapping[Status, Mark], now_s: float) -> list[Command]:
         task = self.tasks.get(name)
-        in_the_way = Status.PENDING in found
-        if task is None or task.spec is None or task.status is Status.WITHDRAWN:
-            if task and task.status is Status.BLOCKED and task.place in found:
-                if in_the_way and task.place is not Status.PENDING:
-                    self._set_aside(name)
-                return []
-            return self._take_in(name, found[Status.PENDING], now_s) if in_the_way else []
+        pending = found.get(Status.PENDING)
+        if found:
+            self._gone.pop(name, None)
+        if task is None or task.status in (Status.WITHDRAWN, Status.IGNORED):
+            return self._take_in(name, pending, now_s) if pending else []
         if task.place in found or task.status.folder in found:  # at home, or on the way there
-            if in_the_way and Status.PENDING not in (task.place, task.status.folder):
+            if pending and Status.PENDING not in (task.place, task.status.folder):
                 self._set_aside(name)
             here = task.place if task.place in found else task.status.folder
             assert here is not None
             return self._reread(task, here, found[here], now_s)
+        if pending:
+            return self._take_back(task, pending, now_s)
         if found:
-            self._since.pop(name, None)
-            dst = Status.PENDING if in_the_way else next(iter(found))
-            edits = self._reread(task, dst, found[dst], now_s)
-            return (
-                [Relocate(dst)] if not edits else [*edits, *([] if isinstance(edits[-1], Reject) else [Relocate(dst)])]
-            )
-        if task.place is None or not self._unchanged_for(name, None, GONE_FOR_S, now_s):
+            dst = next(iter(found))
+            return [*self._reread(task, dst, found[dst], now_s), Relocate(dst)]
+        if task.place is None:
             return []
+        if now_s - self._gone.setdefault(name, now_s) < GONE_FOR_S:
+            self.again.add(name)
+            return []
+        del self._gone[name]
         self.marks.pop(name, None)
         return [Relocate(None)]
 
     def _take_in(self, name: str, mark: Mark, now_s: float) -> list[Command]:
         """Reads a file that is new to the queue."""
-        task = self.tasks.get(name)
-        if task and task.status is Status.IGNORED and self.marks.get(name) == mark:
-            return []
         try:
             content = self._read(name, Status.PENDING, mark, now_s)
         except folders.Unfit as why:
-            self.marks[name] = mark
             return [Reject((str(why),), stays=True)]
         if content is None:
             return []
+        if name in self.tasks:
+            content = taskfile.authored(content, self.lines_of(name))
         try:
             text = taskfile.decode(content)
             return [Submit(text, taskfile.parse(name, text, self.kinds))]
         except taskfile.Invalid as error:
-            return [Reject(error.faults, text=content.decode("utf-8", "replace").replace("\0", "�"))]
+            return [Reject(error.faults, text=_legible(content))]
+
+    def _take_back(self, task: Task, mark: Mark, now_s: float) -> list[Command]:
+        """Reads a known file that somebody has put into pending/: whatever it was elsewhere, here it must be a task."""
+        if task.spec is None:
+            return self._take_in(task.id, mark, now_s)
+        self.marks.pop(task.id, None)
+        edits = self._reread(task, Status.PENDING, mark, now_s)
+        if task.id in self.again | self.unfinished:
+            return []
+        return edits if edits and isinstance(edits[-1], Reject) else [*edits, Relocate(Status.PENDING)]
 
     def _reread(self, task: Task, here: Status, mark: Mark, now_s: float) -> list[Command]:
         """Reads a known file that has changed since it was last read or written."""
@@ -125,17 +137,22 @@ class Intake:
             return []
         if content is None:
             return []
-        try:
-            written = taskfile.authored(content, self.lines_of(task.id))
-            if written == taskfile.authored(task.text.encode(), ()):
+        self.touched.add(task.id)
+        if task.spec is None:
+            return []
+        lines = self.lines_of(task.id)
+        text = _legible(taskfile.authored(content, lines))
+        if text == _legible(taskfile.authored(task.text.encode(), lines)):
+            if here is task.place or here is not Status.PENDING:
                 return []
-            text = taskfile.decode(written)
+            text = task.text
+        try:
+            taskfile.decode(content)
             return [Edit(text, taskfile.parse(task.id, text, self.kinds))]
         except taskfile.Invalid as error:
             if here is Status.PENDING:
-                return [Reject(error.faults, text=content.decode("utf-8", "replace").replace("\0", "�"))]
-            assert task.spec is not None
-            return [Edit(content.decode("utf-8", "replace").replace("\0", "�"), task.spec)]
+                return [Reject(error.faults, text)]
+            return [Edit(text, task.spec)]
 
     def _read(self, name: str, here: Status, mark: Mark, now_s: float) -> bytes | None:
         """Reads a file once it is whole, or gives None and has it looked at again.
@@ -143,7 +160,7 @@ class Intake:
         Raises:
             Unfit: it is no file that may be read.
         """
-        if self.remote and not self._unchanged_for(name, mark, SETTLED_FOR_S, now_s):
+        if self.remote and not self._is_at_rest(name, mark, now_s):
             return None
         try:
             content, self.marks[name] = folders.read(self.workspace.file(here, name))
@@ -154,12 +171,12 @@ class Intake:
             return None
         return content
 
-    def _unchanged_for(self, name: str, mark: Mark | None, seconds: float, now_s: float) -> bool:
-        """Tells whether a file has been in one state (None: gone) for some time; where not, it is looked at again."""
+    def _is_at_rest(self, name: str, mark: Mark, now_s: float) -> bool:
+        """Tells whether a file has been in one state for some time; where not, it is looked at again."""
         seen, since = self._since.get(name, (mark, now_s))
         if seen != mark:
             since = now_s
-        if now_s - since >= seconds:
+        if now_s - since >= SETTLED_FOR_S:
             self._since.pop(name, None)
             return True
         self._since[name] = (mark, since)
@@ -168,10 +185,15 @@ class Intake:
 
     def _set_aside(self, name: str) -> None:
         """Renames a second file of a taken name to NAME~N.md, under which it is refused with the reason."""
-        path = self.workspace.file(Status.PENDING, name)
+        stem = name.encode()[:240].decode(errors="ignore")
         for number in range(1, 1000):
-            other = f"{name}~{number}"
-            if other not in self.tasks and not any(self.workspace.file(s, other).exists() for s in FOLDERS):
-                folders.move(path, self.workspace.file(Status.PENDING, other))
+            other = f"{stem}~{number}"
+            if other not in self.tasks and not any(folders.mark_of(self.workspace.file(s, other)) for s in FOLDERS):
+                folders.move(self.workspace.file(Status.PENDING, name), self.workspace.file(Status.PENDING, other))
                 self.again.add(other)
                 return
+
+
+def _legible(content: bytes) -> str:
+    """Gives bytes that somebody wrote as the text that comes closest to them."""
+    return content.decode("utf-8", "replace").replace("\0", "�").replace("\r\n", "\n")

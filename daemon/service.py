@@ -210,6 +210,8 @@ class Daemon:
         else:
             commands = self._intake.these(hints | self._intake.again | self._intake.unfinished, now_s)
         self._commit(commands, actor="user")
+        self._stale |= self._intake.touched
+        self._intake.touched.clear()
         for task_id, command in commands:
             if isinstance(command, lifecycle.Submit | lifecycle.Edit):
                 self._break_cycle(task_id)
@@ -299,12 +301,12 @@ class Daemon:
         waiting = self._waiting.get(task.id, "") if task.status is Status.PENDING else ""
         try:
             content, mark = folders.read(path)
-            known = self._intake.marks.get(task.id) in (mark, None)
+            known = self._intake.marks.get(task.id) == mark
             rendered = taskfile.render(content, lines, met, waiting)
             if rendered == content:
                 return True
             written = folders.rewrite(path, content, rendered)
-        except (folders.NotReady, folders.Unfit):
+        except (folders.NotReady, folders.Unfit, FileNotFoundError):
             return False
         if written and known:
             self._intake.marks[task.id] = written
@@ -538,8 +540,10 @@ class Daemon:
             task = lifecycle.evolve(self.tasks.get(event.task_id), event, row.seq)
             self.tasks[task.id] = task
             self._index(task)
-            if text := narrate.sentence(event):
+            text = narrate.sentence(event)
+            if text or isinstance(event, lifecycle.Submitted):  # a name that comes back brings the lines of its past
                 self._stale.add(task.id)
+            if text:
                 self._say(f"{row.at[11:19]}  {task.id}  {text}")
 
     def _note(self, type_: str, **data: Any) -> None:

@@ -30,7 +30,7 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("ordinary")
 
-LIMIT_S = 30.0  # of any waiting; a test that needs longer has hung
+LIMIT_S = 10.0  # of any waiting; a test that needs longer has hung
 ACT = "---\nhandler: act\n---\n# Act\n"
 
 

@@ -87,9 +87,8 @@ def test_an_empty_file_is_not_ready(tmp_path: Path) -> None:
 
 def test_a_file_that_is_open_for_writing_is_not_ready(file: Path) -> None:
     """However long its writer rests: the kernel knows that it is not closed."""
-    with open(file, "ab"):
-        with pytest.raises(NotReady):
-            folders.read(file)
+    with open(file, "ab"), pytest.raises(NotReady):
+        folders.read(file)
     assert folders.read(file)[0] == b"one\n"
 
 
@@ -244,7 +243,10 @@ def test_what_a_crash_left_is_swept_away(tmp_path: Path, file: Path) -> None:
 def test_a_move_is_on_disk_when_it_returns(tmp_path: Path, file: Path) -> None:
     """File, then rename, then both folders are flushed, in this order."""
     (tmp_path / "to").mkdir()
-    code = f"from pathlib import Path; from daemon import folders; folders.move(Path({str(file)!r}), Path({str(tmp_path / 'to' / 'a.md')!r}))"
+    there = tmp_path / "to" / "a.md"
+    code = (
+        f"from pathlib import Path; from daemon import folders; folders.move(Path({str(file)!r}), Path({str(there)!r}))"
+    )
     trace = tmp_path / "trace"
     subprocess.run(
         ["strace", "-y", "-o", str(trace), "-e", "trace=fsync,renameat2", sys.executable, "-c", code], check=True

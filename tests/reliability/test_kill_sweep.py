@@ -1,0 +1,85 @@
+"""kill −9 at the system calls of the daemon and of what it starts: no transition is lost, none happens twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.reliability import record, sweep
+from tests.reliability.sweep import Point, Tally
+
+pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason=sweep.WITHOUT_STRACE)
+WORKERS = 2
+
+
+def try_all(tmp_path: Path, mode: str, chosen: Sequence[Point], attempt: Callable[..., Tally] = sweep.crash) -> Tally:
+    """Tries points, two at a time, and gives the sum."""
+    tally = Tally()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        tried = [pool.submit(attempt, tmp_path / str(point).replace(" ", "-"), mode, point) for point in chosen]
+        for one in tried:
+            tally.add(one.result())
+    return tally
+
+
+def evenly(chosen: Sequence[Point], each: int) -> list[Point]:
+    """Takes a few points of each call, evenly spread from its first to its last."""
+    taken = []
+    for call in sweep.CALLS:
+        some = [point for point in chosen if point.call == call]
+        step = max(1, len(some) // each)
+        taken += some[::step][:each]
+    return taken
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("mode", ["daemon", "restart"])
+def test_a_killed_daemon_is_taken_up_where_it_was(tmp_path: Path, mode: str) -> None:
+    """A daemon killed at a system call, and killed again as it recovers, neither loses nor doubles a thing (a sample)."""
+    chosen = evenly(sweep.points(sweep.calls_of(tmp_path / "count", mode)), 2 if mode == "daemon" else 1)
+    tally = try_all(tmp_path, mode, chosen)
+    assert tally.violations == []
+    assert tally.restarts >= len(chosen) // 2
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("mode", ["shim", "handler"])
+def test_a_killed_attempt_is_tried_again_unless_it_left_an_outcome(tmp_path: Path, mode: str) -> None:
+    """A shim or a handler killed at a system call costs an attempt, and never a second run after a durable outcome."""
+    every = sweep.points(sweep.calls_of(tmp_path / "count", mode))
+    tally = try_all(tmp_path, mode, every[::3])
+    assert tally.violations == []
+
+
+@pytest.mark.sweep
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("mode", ["daemon", "restart", "shim", "handler", "tree"])
+def test_no_system_call_is_a_bad_moment_to_be_killed_at(
+    tmp_path: Path, mode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At every system call that matters, kill −9 and a restart leave log, folders, views and status lines in agreement."""
+    begun_s = time.monotonic()
+    chosen = sweep.points(sweep.calls_of(tmp_path / "count", mode))
+    match mode:
+        case "restart":
+            chosen = chosen[::3]
+        case "tree":
+            chosen = [point for point in chosen if point.number <= 6]  # where shims and handlers are reached too
+    tally = try_all(tmp_path, mode, chosen)
+    figures = {
+        "crash points": tally.crash_points,
+        "restarts": tally.restarts,
+        "violations": len(tally.violations),
+        "seconds": round(time.monotonic() - begun_s),
+        "load": round(os.getloadavg()[0], 1),
+    }
+    record.note("sweep", mode, figures)
+    with capsys.disabled():
+        print(f"\n{mode:10}" + "".join(f"  {value} {name}" for name, value in figures.items()))
+    assert tally.violations == []

@@ -195,6 +195,7 @@ def rewrite(path: Path, old: bytes, new: bytes) -> Mark | None:
             os.close(fd)
         if taken == theirs and not writing:
             temporary.unlink()
+            sync_folder(path.parent)
             return written if mine is new else None
         mine, theirs = taken, mine  # somebody saved meanwhile: their text goes back
 

@@ -68,6 +68,7 @@ class NearIndex:
     def __init__(self, weights: Weights) -> None:
         self._weights = weights
         self._texts: list[Words] = []
+        self._totals: list[float] = []
         self._holders: Mapping[str, list[int]] = defaultdict(list)
 
     def add(self, words: Words) -> None:
@@ -75,6 +76,7 @@ class NearIndex:
         for word in set(words):
             self._holders[word].append(len(self._texts))
         self._texts.append(words)
+        self._totals.append(self._weights.total(words))
 
     def nearest(self, words: Words, threshold: float) -> tuple[float, Words]:
         """Finds the most similar text at or above a threshold; (0, ()) where there is none.
@@ -89,11 +91,11 @@ class NearIndex:
                 common[index] += weight
         total, best = self._weights.total(words), (0.0, Words())
         for index, bound in common.items():
-            text = self._texts[index]
-            if _f_measure(bound, total, self._weights.total(text)) >= max(threshold, best[0]) - _ROUNDING:
-                similarity = rouge_l(words, text, self._weights)
-                if similarity >= threshold and similarity > best[0]:
-                    best = (similarity, text)
+            if _f_measure(bound, total, self._totals[index]) < max(threshold, best[0]) - _ROUNDING:
+                continue
+            similarity = rouge_l(words, self._texts[index], self._weights)
+            if similarity >= threshold and similarity > best[0]:
+                best = (similarity, self._texts[index])
         return best
 
 

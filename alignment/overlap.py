@@ -68,30 +68,36 @@ class NearIndex:
     def __init__(self, weights: Weights) -> None:
         self._weights = weights
         self._texts: list[Words] = []
+        self._vocabularies: list[frozenset[str]] = []
         self._totals: list[float] = []
         self._holders: Mapping[str, list[int]] = defaultdict(list)
 
     def add(self, words: Words) -> None:
         """Adds a text."""
-        for word in set(words):
+        for word in frozenset(words):
             self._holders[word].append(len(self._texts))
         self._texts.append(words)
+        self._vocabularies.append(frozenset(words))
         self._totals.append(self._weights.total(words))
 
     def nearest(self, words: Words, threshold: float) -> tuple[float, Words]:
         """Finds the most similar text at or above a threshold; (0, ()) where there is none.
 
-        The common subsequence weighs at most what the common words weigh, so few texts need the full comparison.
+        A text of weight B that has C in common with words of weight A reaches 2C / (A + B) at most, and B is C at least;
+        so C must reach tA / (2 - t), and a text without any of the heavier words cannot have it.
         """
-        counts = Counter(words)
-        common: dict[int, float] = defaultdict(float)
-        for word, count in counts.items():
-            weight = self._weights[word] * count
-            for index in self._holders.get(word, ()):
-                common[index] += weight
-        total, best = self._weights.total(words), (0.0, Words())
-        for index, bound in common.items():
-            if _f_measure(bound, total, self._totals[index]) < max(threshold, best[0]) - _ROUNDING:
+        weights = {word: self._weights[word] * count for word, count in Counter(words).items()}
+        total = left = sum(weights.values())
+        candidates: set[int] = set()
+        for word in sorted(weights, key=lambda word: -weights[word]):
+            if left < threshold * total / (2 - min(threshold, 1)) - _ROUNDING:
+                break
+            candidates.update(self._holders.get(word, ()))
+            left -= weights[word]
+        best = (0.0, Words())
+        for index in sorted(candidates):
+            common = sum(weight for word, weight in weights.items() if word in self._vocabularies[index])
+            if _f_measure(common, total, self._totals[index]) < max(threshold, best[0]) - _ROUNDING:
                 continue
             similarity = rouge_l(words, self._texts[index], self._weights)
             if similarity >= threshold and similarity > best[0]:

@@ -7,6 +7,7 @@ input; 75 another daemon has the workspace.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import itertools
 import json
@@ -62,12 +63,15 @@ def main(argv: list[str] | None = None, kinds: Mapping[str, tuple[Parameter, ...
         return OK
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        return _fail(error, NO)
     except sqlite3.DatabaseError as error:
         return _fail(f"state/events.db: {error}; `cai verify` looks closer", NO)
 
 
 def _fail(error: object, code: int) -> int:
-    print(f"cai: {error}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"cai: {error}", file=sys.stderr)
     return code
 
 
@@ -160,8 +164,9 @@ def _serve(
                     remote=True if arguments.poll else None)  # fmt: skip
     daemon.start(arguments.take_over)
     how = "looking every second" if daemon.is_remote else "watching"
-    print(f"{how}: {where.tasks} (pid {os.getpid()}); Ctrl-C stops, running work is asked for a checkpoint")
     try:
+        with contextlib.suppress(OSError):  # a terminal that is gone is no reason to stop
+            print(f"{how}: {where.tasks} (pid {os.getpid()}); Ctrl-C stops, running work is asked for a checkpoint")
         daemon.run(once=arguments.command == "once")
     except Fenced as error:
         return _fail(error, TEMPFAIL)

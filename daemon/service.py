@@ -67,7 +67,7 @@ class Daemon:
         """
         self.workspace = workspace
         self.settings = settings
-        self._ids, self._now, self._monotonic, self._say = ids, now, monotonic, say
+        self._ids, self._now, self._monotonic, self._print = ids, now, monotonic, say
         self._kinds, self._command = kinds, command
         self.is_remote = is_remote(workspace.tasks) if remote is None else remote
         self._launcher = workers.Launcher(command, settings.stop_grace_s)
@@ -83,6 +83,7 @@ class Daemon:
         self._shims: dict[str, tuple[workers.Shim, int]] = {}
         self._launched: set[str] = set()
         self._asked: set[str] = set()  # attempts that have been asked to stop
+        self._heard: dict[str, int] = {}  # bytes of events.jsonl that have been looked at, logged or not
         self._progress: dict[str, tuple[Any, float, float]] = {}
         self._written: dict[str, float] = {}
         self._obstacles: dict[str, str] = {}
@@ -213,7 +214,7 @@ class Daemon:
         self._stale |= self._intake.touched
         self._intake.touched.clear()
         for task_id, command in commands:
-            if isinstance(command, lifecycle.Submit | lifecycle.Edit):
+            if not isinstance(command, lifecycle.Reject):
                 self._break_cycle(task_id)
 
     def _break_cycle(self, task_id: str) -> None:
@@ -449,6 +450,7 @@ class Daemon:
         self._asked.discard(task_id)
         self._launched.discard(task_id)
         self._progress.pop(task_id, None)
+        self._heard.pop(task_id, None)
 
     def _await_shim(self, task: Task, attempt_dir: Path) -> None:
         """Sees to an attempt that nobody has claimed yet."""
@@ -462,7 +464,7 @@ class Daemon:
 
     def _hear(self, task: Task, attempt_dir: Path, to_the_end: bool) -> None:
         """Reads what the handler has said since, and logs what is worth it."""
-        offset = task.offset
+        offset = max(task.offset, self._heard.get(task.id, 0))
         while True:
             events: list[TaskEvent] = []
             begun = offset
@@ -474,15 +476,16 @@ class Daemon:
             for event in events:
                 if isinstance(event, lifecycle.Proposed):
                     self._drop(event.name, event.text)
+            self._heard[task.id] = offset
             if not to_the_end or offset == begun:
                 return
 
     def _event_of(self, task: Task, offset: int, report: Mapping[str, Any]) -> TaskEvent | None:
-        kind = report["type"]
+        kind = report.get("type")
         said = {key: value for key, value in report.items() if key not in ("type", "time")}
         if kind == "proposed" and isinstance(said.get("name"), str) and isinstance(said.get("text"), str):
             return lifecycle.Proposed(task.id, task.run_id, task.attempt, offset, said["name"], said["text"])
-        if kind not in REPORTS:
+        if not isinstance(kind, str) or kind not in REPORTS:
             return None
         if kind == "progressed" and not self._is_news(task.id, said):
             return None
@@ -569,6 +572,11 @@ class Daemon:
         return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
     # -------------------------------------------------------------- trouble and waiting
+
+    def _say(self, text: str) -> None:
+        """Prints a line; a terminal that is gone, or a full disk behind it, is no reason to stop."""
+        with contextlib.suppress(OSError):
+            self._print(text)
 
     def _degrade(self, error: Exception) -> None:
         """Stops picking up work, gives the reserve up so that the log can go on, and says what is wrong."""

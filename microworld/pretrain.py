@@ -2,6 +2,9 @@
 
 Run:   python -m microworld.pretrain --out microworld/weights            # a GPU where there is one, else the CPU
 
+About five minutes on an H200 with 16 processor cores. On two processor cores about a day and a half: 420 million tokens at
+3,500 tokens a second, measured over 0.4 million, behind half an hour for the corpus.
+
 Departures from a plain recipe:
 1. Muon for the matrices, AdamW for embeddings, norms and biases; trapezoidal learning rate (warm-up, constant, linear decay).
 2. A judgement's label weighs LABEL_WEIGHT times an ordinary token, so that a model this small learns to judge.

@@ -9,7 +9,7 @@ from microworld.measure import WEIGHTS, area
 from microworld.pretrain import Recipe, build_model, build_rows, digest, schedule, shard_rows, train
 from microworld.tokenizer import CONTEXT
 
-TINY = Recipe(width=32, layers=1, heads=2, kv_heads=1, inner=32, tokens=8 * 2 * CONTEXT, batch_rows=2, warmup_steps=1)
+TINY = Recipe(width=32, layers=1, heads=2, kv_heads=1, inner=32, tokens=8 * CONTEXT, batch_rows=1, warmup_steps=1)
 
 
 def test_shard_is_the_same_every_time_and_unlike_the_others():

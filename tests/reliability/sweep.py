@@ -9,6 +9,8 @@ out, so that between two neighbouring points lies exactly one call. The modes sa
     shim      the shim of each task's first attempt
     handler   the handler of each task's first attempt
     tree      strace -f: whichever process gets there first, daemon, shim and handler alike, each with its own count
+    fault     no kill, but an error, once: a full disk, a quota, a broken disk, a read-only one, by turns
+    lasting   the same error from that call on, until the daemon is killed
 
 What must hold afterwards is `violations`. Where the daemon alone is killed, the work must not notice: one claim, one
 attempt, one start of the handler for each task.
@@ -115,14 +117,14 @@ def tracer(out: Path, inject: str, *options: str, calls: Sequence[str] = CALLS) 
     return ["strace", "-qq", "-o", str(out), *options, "-e", f"trace={','.join(calls)}", *injection]
 
 
-def run(argv: Sequence[str], cwd: Path, **environment: str) -> tuple[int | None, str]:
+def run(argv: Sequence[str], cwd: Path, limit_s: float = LIMIT_S, **environment: str) -> tuple[int | None, str]:
     """Runs a command to its end; gives its exit status, None where it hung, and what it printed."""
     process = subprocess.Popen(
         argv, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         env={**os.environ, **environment},
     )  # fmt: skip
     try:
-        printed, _ = process.communicate(timeout=LIMIT_S)
+        printed, _ = process.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, 9)
@@ -179,6 +181,36 @@ def crash(folder: Path, mode: str, point: Point, seed: int = 0) -> Tally:
                                 + printed[-600:])  # fmt: skip
     untouched = mode in ("daemon", "restart")
     tally.violations += [f"{mode}, {inject}: {text}" for text in violations(where, work_undisturbed=untouched)]
+    if not tally.violations:
+        shutil.rmtree(folder)
+    return tally
+
+
+def fault(folder: Path, mode: str, point: Point) -> Tally:
+    """Tries an error at one point: once (`fault EIO`), or from there on until somebody ends the daemon (`lasting EIO`).
+
+    The daemon must say what is wrong, hang nowhere, show no traceback, and go on where the error was passing. A restart
+    on a sound disk then drains the queue.
+    """
+    where = prepare(folder)
+    kind, error = mode.split()
+    inject = f"{point.call}:error={error}:when={point.number}{'+' if kind == 'lasting' else ''}"
+    tally = Tally(crash_points=1)
+    argv = [*tracer(folder / "strace.out", inject), *serve(where)]
+    status, printed = run(argv, folder, limit_s=5.0 if kind == "lasting" else LIMIT_S)
+    if status is None and kind == "fault":
+        tally.violations.append(f"{inject}: hung: {printed[-600:]}")
+    if "Traceback" in printed:
+        tally.violations.append(f"{inject}: a traceback: {printed[-1500:]}")
+    told = point.call == "write" or any(word in printed for word in ("Degraded", "cai: "))  # the terminal is written to
+    if status != 1 and not told:
+        tally.violations.append(f"{inject}: exited {status} without a word: {printed[-600:]}")
+    tally.restarts += 1
+    status, printed = run(serve(where), folder)
+    if status != 1:
+        how = "hung" if status is None else f"exited {status}"
+        tally.violations.append(f"{inject}: the restart {how}: {printed[-600:]}")
+    tally.violations += [f"{inject}: {text}" for text in violations(where, work_undisturbed=True)]
     if not tally.violations:
         shutil.rmtree(folder)
     return tally

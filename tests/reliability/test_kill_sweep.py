@@ -1,8 +1,9 @@
-"""kill −9 at the system calls of the daemon and of what it starts: no transition is lost, none happens twice."""
+"""kill −9 and disk errors at the system calls of the daemon and of what it starts: nothing is lost, nothing happens twice."""
 
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -15,13 +16,20 @@ from tests.reliability import record, sweep
 from tests.reliability.sweep import Point, Tally
 
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason=sweep.WITHOUT_STRACE)
-WORKERS = 2
+WORKERS = 2  # the sweep is meant for a machine of two cores
+FAULT_WORKERS = 4  # a daemon whose disk fails mostly waits
 
 
-def try_all(tmp_path: Path, mode: str, chosen: Sequence[Point], attempt: Callable[..., Tally] = sweep.crash) -> Tally:
-    """Tries points, two at a time, and gives the sum."""
+def try_all(
+    tmp_path: Path,
+    mode: str,
+    chosen: Sequence[Point],
+    attempt: Callable[..., Tally] = sweep.crash,
+    workers: int = WORKERS,
+) -> Tally:
+    """Tries points, some at a time, and gives the sum."""
     tally = Tally()
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         tried = [pool.submit(attempt, tmp_path / str(point).replace(" ", "-"), mode, point) for point in chosen]
         for one in tried:
             tally.add(one.result())
@@ -72,14 +80,43 @@ def test_no_system_call_is_a_bad_moment_to_be_killed_at(
         case "tree":
             chosen = [point for point in chosen if point.number <= 6]  # where shims and handlers are reached too
     tally = try_all(tmp_path, mode, chosen)
+    assert _noted("sweep", mode, tally, begun_s, capsys) == []
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("mode", ["fault ENOSPC", "lasting EROFS"])
+def test_a_failing_disk_stops_the_queue_for_as_long_as_it_fails(tmp_path: Path, mode: str) -> None:
+    """A call that fails makes the daemon say so and try again; nothing is lost, and no handler runs twice (a sample)."""
+    every = evenly(sweep.points(sweep.calls_of(tmp_path / "count", "daemon")), 2)
+    chosen = every[1::2] if mode.startswith("fault") else every[::4]
+    assert try_all(tmp_path, mode, chosen, sweep.fault, FAULT_WORKERS).violations == []
+
+
+@pytest.mark.sweep
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("error", sweep.ERRORS)
+@pytest.mark.parametrize("kind", ["fault", "lasting"])
+def test_no_error_of_the_disk_loses_a_thing(
+    tmp_path: Path, kind: str, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever call fails, once or for good, the daemon says so, and a restart on a sound disk drains the queue."""
+    begun_s = time.monotonic()
+    every = sweep.points(sweep.calls_of(tmp_path / "count", "daemon"))
+    chosen = evenly(every, 5 if kind == "fault" else 2)
+    tally = try_all(tmp_path, f"{kind} {error}", chosen, sweep.fault, FAULT_WORKERS)
+    assert _noted("faults", f"{kind} {error}", tally, begun_s, capsys) == []
+
+
+def _noted(section: str, mode: str, tally: Tally, begun_s: float, capsys: pytest.CaptureFixture[str]) -> list[str]:
     figures = {
         "crash points": tally.crash_points,
         "restarts": tally.restarts,
         "violations": len(tally.violations),
         "seconds": round(time.monotonic() - begun_s),
+        "seconds of CPU so far": round(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])),
         "load": round(os.getloadavg()[0], 1),
     }
-    record.note("sweep", mode, figures)
+    record.note(section, mode, figures)
     with capsys.disabled():
-        print(f"\n{mode:10}" + "".join(f"  {value} {name}" for name, value in figures.items()))
-    assert tally.violations == []
+        print(f"\n{mode:14}" + "".join(f"  {value} {name}" for name, value in figures.items()))
+    return tally.violations

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability import record, sweep
+from tests.reliability import sweep
 
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason=sweep.WITHOUT_STRACE)
 _PATHS = re.compile(r'"([^"]*)"')
@@ -68,4 +68,3 @@ def test_each_rename_is_on_disk_before_the_next_commit(tmp_path: Path) -> None:
     order = _faults(out.read_text(), str(where.state))
     assert order.faults == []
     assert order.moves >= 2 * len(sweep.TASKS)
-    record.note("power", "renames", {"renames": order.moves, "commits": order.commits, "out of order": 0})

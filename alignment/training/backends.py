@@ -79,3 +79,12 @@ def _load(checkpoint: Checkpoint, engine: EngineSettings) -> tuple[Any, Any]:
 
     model = load_model(replace(checkpoint, adapters=tuple(below)), device)
     return PeftModel.from_pretrained(model, last, is_trainable=True), tokenizer
+
+
+def device_in_words(model: Any) -> str:
+    """Names what a model is trained on; on a CPU the number of threads is a part of what makes a run repeatable."""
+    import torch
+
+    if model.device.type == "cuda":
+        return str(torch.cuda.get_device_name(model.device))
+    return f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads"

@@ -128,8 +128,7 @@ class Watch:
         if last or time.monotonic() - self._said_at >= SAY_EVERY_S:
             self._said_at = time.monotonic()
             self._voice.progress(step, state.max_steps, "step", self._pace(step, state.max_steps))
-        every = max(1, round(state.max_steps / (self._probes - 1)))
-        if last or step % every == 0:
+        if step in {round(i * state.max_steps / (self._probes - 1)) for i in range(1, self._probes)}:
             self._take_probe(step, model)
             if self.degenerated:
                 control.should_training_stop = True

@@ -293,7 +293,7 @@ class Proposed:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The attempt's processes are gone. `ending` says how: completed, blocked, failed, requeue, or crashed."""
+    """The attempt's processes are gone. `ending` says how: completed, blocked, failed, requeue, stopped or crashed."""
 
     task_id: str
     run_id: str
@@ -426,6 +426,7 @@ class Settle:
     signal: int | None = None
     seconds: float = 0.0
     max_rss_bytes: int = 0
+    asked: bool = False  # the attempt had been asked to stop
     stderr_tail: str = ""
 
 
@@ -537,7 +538,7 @@ def _meaning_of_move(task: Task, dst: Status | None) -> Sequence[TaskEvent]:
 
 def _settle(task: Task, end: Settle) -> Sequence[TaskEvent]:
     """Turns the end of an attempt into what the task does next. A durable outcome is never run again."""
-    ending = type(end.outcome).__name__.lower() if end.outcome else "crashed"
+    ending = type(end.outcome).__name__.lower() if end.outcome else "stopped" if end.asked else "crashed"
     exited = Exited(task.id, task.run_id, task.attempt, ending, end.code, end.signal, end.seconds, end.max_rss_bytes)
     if task.status is not Status.IN_PROGRESS:
         return [exited]
@@ -560,6 +561,8 @@ def _settle(task: Task, end: Settle) -> Sequence[TaskEvent]:
                 exited,
                 Requeued(task.id, f"stopped on request{f', checkpoint {checkpoint}' if checkpoint else ''}"),
             ]
+        case None if end.asked:  # while it still imported its libraries, or it took longer than its time of grace
+            return [exited, Requeued(task.id, "stopped on request, before it could leave a checkpoint")]
         case None:
             how = f"signal {end.signal}" if end.signal else f"exit code {end.code}" if end.code is not None else "lost"
             tail = f"; its last words: {end.stderr_tail}" if end.stderr_tail else ""

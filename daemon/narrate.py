@@ -30,7 +30,12 @@ from daemon.log import Row, decode
 
 
 def sentence(event: TaskEvent) -> str | None:
-    """Says in one sentence what an event means for the person who watches the task, or None where it means nothing."""
+    """Says in one line what an event means for the person who watches the task, or None where it means nothing."""
+    said = _sentence(event)
+    return said and "".join(c if c.isprintable() else " " for c in said)
+
+
+def _sentence(event: TaskEvent) -> str | None:
     match event:
         case Rejected(_, faults):
             return "Refused: " + "; ".join(faults)
@@ -54,7 +59,9 @@ def sentence(event: TaskEvent) -> str | None:
         case Reported(_, _, _, "checkpointed", _, report):
             return f"Checkpoint {report.get('path')}"
         case Reported(_, _, _, "judged", _, report):
-            return f"Verdict: {report.get('verdict')}: " + "; ".join(map(str, report.get("evidence", [])))
+            evidence = report.get("evidence")
+            grounds = evidence if isinstance(evidence, list) else [evidence]
+            return f"Verdict: {report.get('verdict')}: " + "; ".join(map(str, grounds))
         case Reported(_, _, _, "produced", _, report):
             return f"Produced {report.get('kind')} {report.get('path')}"
         case Proposed(_, _, _, _, name):
@@ -84,7 +91,7 @@ def status_lines(rows: Iterable[Row]) -> tuple[list[str], tuple[str, ...]]:
     for row in rows:
         event = decode(row)
         if event and (text := sentence(event)):
-            lines.append(f"- [{row.at[:19]}Z] " + text.replace("\r", " ").replace("\n", " "))
+            lines.append(f"- [{row.at[:19]}Z] {text}")
         if isinstance(event, Completed | Blocked):
             met = event.met
     return lines, met

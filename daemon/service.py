@@ -415,8 +415,9 @@ class Daemon:
             if shim is None:
                 self._await_shim(task, attempt_dir)
                 return
-            spawned = lifecycle.Spawned(task_id, task.run_id, task.attempt, shim.pid, shim.start_time, shim.boot_id)
-            self._record([spawned])
+            if shim.pid != workers.NOBODY:
+                who = (shim.pid, shim.start_time, shim.boot_id)
+                self._record([lifecycle.Spawned(task_id, task.run_id, task.attempt, *who)])
         if task_id not in self._shims:
             shim = workers.shim_of(attempt_dir)
             fd = shim.open() if shim else None
@@ -442,6 +443,7 @@ class Daemon:
             end.signal,
             end.seconds,
             end.max_rss_bytes,
+            end.asked,
             end.stderr_tail,
         )
         self._commit([(task_id, settle)])

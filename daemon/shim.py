@@ -133,7 +133,8 @@ def main(attempt_dir: str, grace_s: float, command: list[str]) -> None:
     put(
         os.path.join(attempt_dir, "exit.json"),
         f'{{"code": {code}, "signal": {number}, "seconds": {time.monotonic() - begun:.6f}, '
-        f'"cpu_seconds": {usage.ru_utime + usage.ru_stime:.6f}, "max_rss_bytes": {usage.ru_maxrss * 1024}}}',
+        f'"asked": {"true" if asked else "false"}, "cpu_seconds": {usage.ru_utime + usage.ru_stime:.6f}, '
+        f'"max_rss_bytes": {usage.ru_maxrss * 1024}}}',
     )
 
 

@@ -18,9 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from daemon import shim
-from handlers.contract import EVENTS, OUTCOME, REQUEST, Outcome, Request, outcome_from_json, write_durably
+from handlers.contract import (
+    EVENTS,
+    OUTCOME,
+    REQUEST,
+    Failed,
+    Outcome,
+    Request,
+    loads_plain,
+    outcome_from_json,
+    write_durably,
+)
 
 SHIM, EXIT, STDOUT, STDERR = "shim.json", "exit.json", "stdout.log", "stderr.log"
+NOBODY = 0  # the pid of an attempt that was claimed so that nobody else does
 MARK = "CAI_ATTEMPT"  # in the environment of every process of an attempt
 MAX_LINE_BYTES = 256 << 10
 MAX_READ_BYTES = 4 << 20  # of events.jsonl at a time, so that a flood cannot hold the daemon up
@@ -46,6 +57,8 @@ class Shim:
 
     def open(self) -> int | None:
         """Opens a descriptor that becomes readable when the process ends, or gives None where it has ended."""
+        if self.pid == NOBODY:
+            return None
         try:
             fd = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -74,6 +87,7 @@ class End:
     signal: int | None
     seconds: float
     max_rss_bytes: int
+    asked: bool  # to stop
     stderr_tail: str
 
 
@@ -124,7 +138,7 @@ def forbid(attempt_dir: Path) -> bool:
     """Claims an attempt for nobody, so that a shim that is about to start will not. Tells whether it was in time."""
     attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        shim.put(os.fspath(attempt_dir / SHIM), json.dumps({"pid": 0, "start_time": 0, "boot_id": ""}), once=True)
+        shim.put(os.fspath(attempt_dir / SHIM), json.dumps({"pid": NOBODY, "start_time": 0, "boot_id": ""}), once=True)
     except FileExistsError:
         return False
     return True
@@ -144,14 +158,15 @@ def bury(attempt_dir: Path) -> End:
         outcome = outcome_from_json((attempt_dir / OUTCOME).read_text(encoding="utf-8"))
     except FileNotFoundError:
         trouble = tail(attempt_dir / STDERR)
-    except ValueError as error:
-        trouble = f"{OUTCOME}: {error}"
+    except ValueError as error:  # it is there for good: to run again would leave the same
+        outcome = Failed(f"{OUTCOME}: {error}")
     return End(
         outcome,
         left.get("code"),
         left.get("signal"),
         float(left.get("seconds", 0.0)),
         int(left.get("max_rss_bytes", 0)),
+        bool(left.get("asked")),
         trouble,
     )
 
@@ -181,7 +196,7 @@ def tail(path: Path, lines: int = 5, size_bytes: int = 2000) -> str:
 
 
 def reports(attempt_dir: Path, offset: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Gives the lines of events.jsonl after an offset, each with the offset of its end; what is no report is skipped."""
+    """Gives the lines of events.jsonl after an offset, each with the offset of its end; what is no report is empty."""
     try:
         with open(attempt_dir / EVENTS, "rb") as stream:
             stream.seek(offset)
@@ -193,11 +208,18 @@ def reports(attempt_dir: Path, offset: int) -> Iterator[tuple[int, Mapping[str, 
             return  # still being written
         offset += len(line)
         try:
-            report = json.loads(line) if len(line) <= MAX_LINE_BYTES else None
+            report = loads_plain(line) if len(line) <= MAX_LINE_BYTES else None
         except ValueError:
-            continue
-        if isinstance(report, dict) and isinstance(report.get("type"), str):
-            yield offset, report
+            report = None
+        yield offset, report if isinstance(report, dict) and _is_shallow(report) else {}
+
+
+def _is_shallow(value: Any, depth: int = 3) -> bool:
+    """Tells whether a report is of the size that the contract gives it: figures, texts, and one level of them."""
+    if not isinstance(value, dict | list):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_is_shallow(item, depth - 1) for item in inner)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

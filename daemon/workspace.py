@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import shutil
+import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -167,8 +169,8 @@ class Lock:
         self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            _lock_soon(self._fd)
+        except BlockingIOError as error:
             os.close(self._fd)
             who = holder_of(path) or {}
             raise Locked(
@@ -187,6 +189,16 @@ class Lock:
     def release(self) -> None:
         """Gives the lock back."""
         os.close(self._fd)
+
+
+def _lock_soon(fd: int) -> None:
+    """Takes a lock that somebody may hold for an instant only, to see whether it is held (see `holder_of`)."""
+    for _ in range(20):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.01)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def holder_of(path: Path) -> dict[str, Any] | None:

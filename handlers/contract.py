@@ -7,6 +7,7 @@ Standard library only, so that the daemon can import it; it must know nothing of
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import threading
@@ -224,13 +225,44 @@ def outcome_from_json(text: str) -> Outcome:
         ValueError: the text is no outcome.
     """
     try:
-        raw = json.loads(text)
+        raw = loads_plain(text)
         kind = _OUTCOMES[raw.pop("outcome")]
-        if "artifacts" in raw:
-            raw["artifacts"] = tuple(raw["artifacts"])
+        artifacts = raw.get("artifacts", [])
+        if not isinstance(artifacts, list) or not all(isinstance(path, str) for path in artifacts):
+            raise TypeError(f"artifacts: expected a list of paths, got {artifacts!r}")
+        if artifacts:
+            raw["artifacts"] = tuple(artifacts)
+        for name, value in raw.get("metrics", {}).items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(f"metrics.{name}: expected a number, got {value!r}")
+        for name in ("reason", "needs", "checkpoint"):
+            if not isinstance(raw.get(name, ""), str):
+                raise TypeError(f"{name}: expected a text, got {raw[name]!r}")
         return kind(**raw)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not an outcome: {error}") from error
+        raise ValueError(f"not an outcome: {type(error).__name__}: {error}") from error
+
+
+def loads_plain(text: str | bytes) -> Any:
+    """Decodes JSON that can be stored, shown and compared: no NaN, no endless number, no half character, not deep.
+
+    Raises:
+        ValueError: the text is not such JSON.
+    """
+    try:
+        raw = json.loads(text, parse_int=_figure, parse_float=_figure, parse_constant=_figure)
+        json.dumps(raw, ensure_ascii=False).encode()  # half of a surrogate pair cannot be written
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    return raw
+
+
+def _figure(text: str) -> int | float:
+    """Reads a number that SQLite and a float can hold."""
+    value = float(text)
+    if not math.isfinite(value) or abs(value) >= 2**63:
+        raise ValueError(f"{text[:20]} is no usable number")
+    return int(text) if text.lstrip("-").isdecimal() else value
 
 
 def write_durably(path: Path, text: str) -> None:

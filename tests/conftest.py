@@ -6,6 +6,7 @@ Clocks are wound by the test, waiting is bounded, children are real processes (t
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import time
@@ -36,7 +37,7 @@ ACT = "---\nhandler: act\n---\n# Act\n"
 
 def acting(do: str = "complete", more: str = "", body: str = "# Act\n", **params: object) -> str:
     """Writes a task file for the actor: `do` and other parameters, `more` lines of front matter."""
-    listed = ", ".join(f"{key}: {value}" for key, value in {"do": do, **params}.items())
+    listed = ", ".join(f"{key}: {json.dumps(value)}" for key, value in {"do": do, **params}.items())
     return f"---\nhandler: act\nparams: {{{listed}}}\n{more}---\n{body}"
 
 

@@ -344,6 +344,13 @@ def test_work_that_stopped_on_request_goes_back() -> None:
     assert (task.crashes, task.run_id, task.attempt) == (0, f"{ID}.1", 2)
 
 
+def test_work_that_was_stopped_before_it_could_answer_is_no_crash() -> None:
+    """Who stops the daemon while a handler still loads its model does not poison the task."""
+    task, events = when(running(), settle(None, signal=15, asked=True))
+    assert events[0] == Exited(ID, f"{ID}.1", 1, "stopped", None, 15)
+    assert (task.status, task.crashes, task.not_before) == (PENDING, 0, 0.0)
+
+
 def test_crashes_back_off_and_then_block() -> None:
     """A task that crashes is tried again after 2 s and 4 s, and blocked at the third crash with its last words."""
     task = running()

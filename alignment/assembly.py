@@ -68,12 +68,33 @@ def judge(
     return judged
 
 
+def chosen_cases(judged: Mapping[str, Sequence[Answer]], critic: Critic) -> list[Case]:
+    """Lists the accepted answers that rows are made of, for the safety filter."""
+    chosen = ((instruction, best_accepted(answers)) for instruction, answers in judged.items())
+    return [critic.case(instruction, best.text) for instruction, best in chosen if best is not None]
+
+
+def without_unsafe(
+    judged: Mapping[str, list[Answer]], critic: Critic, readings: Mapping[str, Reading]
+) -> tuple[dict[str, list[Answer]], Counter[str]]:
+    """Leaves out the instructions whose accepted answer breaks the principle that was drawn for it.
+
+    Returns:
+        What is left, and the filter's decisions by outcome.
+    """
+    decisions = {case.instruction: critic.decide(case, readings[case.key]) for case in chosen_cases(judged, critic)}
+    unsafe = {instruction for instruction, decision in decisions.items() if decision.outcome == "bad"}
+    outcomes = Counter(f"safety.{decision.outcome}" for decision in decisions.values())
+    return {instruction: answers for instruction, answers in judged.items() if instruction not in unsafe}, outcomes
+
+
 def sft_rows(
     stage: Stage, kept: Iterable[Instruction], judged: Mapping[str, Sequence[Answer]], critic: Critic, origin: Row
 ) -> list[Row]:
     """Makes a row of each instruction that has an accepted answer, in the raw format that the stage teaches.
 
     Args:
+        critic: the one that judged by a principle, which every row names.
         origin: what every row's `source` says, such as the run and the constitution's hash.
     """
     rows = []

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from alignment.constitution import Principle
+from alignment.constitution import CATEGORIES, Principle
 from alignment.curriculum import GoldAnswer, Judge
 from alignment.engines import Engine
 from alignment.prompts import fill
@@ -83,10 +83,13 @@ class Critic:
         sets: int,
         seed: int,
         mass: float,
+        categories: Sequence[str] = CATEGORIES,
     ) -> None:
         """Draws the exemplar sets from the gold answers; the others remain for calibration.
 
         Args:
+            gold: where the template asks for a principle, the fault of a bad answer names the one that it breaks.
+            categories: of the principles that are drawn for judgements.
             sets: fixed exemplar sets, so that judgements share prefixes without all hanging on one choice.
             mass: least probability of both labels together for a decision.
         """
@@ -95,7 +98,8 @@ class Critic:
         rng.shuffle(good)
         rng.shuffle(bad)
         self._judge, self._mass = judge, mass
-        self._principles = principles if "{principle}" in judge.template else ()
+        asked = "{principle}" in judge.template
+        self._principles = [p.id for p in principles if asked and p.category in categories]
         self._texts = {principle.id: principle.text for principle in principles}
         self._seed = seed
         self._sets: list[list[GoldAnswer]] = []
@@ -109,12 +113,11 @@ class Critic:
         """Prepares an answer for judgement; all answers to one instruction get the same exemplars and principle."""
         draw = random.Random(f"{self._seed} case {instruction}")
         chosen = draw.randrange(len(self._sets))
-        principle = draw.choice(self._principles).id if self._principles else ""
-        return Case(instruction, " ".join(response.split()), chosen, principle)
+        return Case(instruction, " ".join(response.split()), chosen, self._drawn_principle(instruction))
 
     def content_free_cases(self) -> list[Case]:
         """Lists the items on which the label prior is measured, for each exemplar set."""
-        principle = self._principles[0].id if self._principles else ""
+        principle = self._principles[0] if self._principles else ""
         return [Case(text, text, index, principle) for index in range(len(self._sets)) for text in CONTENT_FREE]
 
     def read(self, engine: Engine, cases: Sequence[Case]) -> list[Reading]:
@@ -149,7 +152,7 @@ class Critic:
             Refusal: it cannot tell good from bad well enough to be used.
         """
         self.priors = tuple(self._prior(index, readings) for index in range(len(self._sets)))
-        cases = [self.case(g.instruction, g.response) for g in self.calibration_answers]
+        cases = [self._gold_case(g) for g in self.calibration_answers]
         decisions = [self.decide(case, readings[case.key]) for case in cases]
         judged = list(zip(self.calibration_answers, decisions, strict=True))
         good, bad = ([d.margin for g, d in judged if g.good is quality] for quality in (True, False))
@@ -177,8 +180,18 @@ class Critic:
 
     def calibration_cases(self) -> list[Case]:
         """Lists what must be read before `calibrate`."""
-        gold = [self.case(g.instruction, g.response) for g in self.calibration_answers]
-        return [*self.content_free_cases(), *gold]
+        return [*self.content_free_cases(), *map(self._gold_case, self.calibration_answers)]
+
+    def _gold_case(self, gold: GoldAnswer) -> Case:
+        return self.case(gold.instruction, gold.response)._replace(principle=self._principle_of(gold))
+
+    def _principle_of(self, gold: GoldAnswer) -> str:
+        broken = self._principles and gold.fault in self._texts
+        return gold.fault if broken else self._drawn_principle(gold.instruction)
+
+    def _drawn_principle(self, instruction: str) -> str:
+        draw = random.Random(f"{self._seed} principle {instruction}")
+        return draw.choice(self._principles) if self._principles else ""
 
     def _prior(self, index: int, readings: Mapping[str, Reading]) -> float:
         cases: Iterable[Case] = (case for case in self.content_free_cases() if case.exemplar_set == index)
@@ -187,7 +200,7 @@ class Critic:
 
     def _prompt(self, case: Case, order: Order) -> str:
         blocks = [
-            self._block(g.instruction, g.response, case.principle, order) + self._label(g.good, order) + "\n\n"
+            self._block(g.instruction, g.response, self._principle_of(g), order) + self._label(g.good, order) + "\n\n"
             for g in self._sets[case.exemplar_set]
         ]
         return "".join(blocks) + self._block(case.instruction, case.response, case.principle, order)

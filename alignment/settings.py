@@ -94,6 +94,11 @@ class GenerateSettings:
         0.7, "least AUC on the gold answers with which a critic is used", minimum=0.5, maximum=1
     )
     critic_mass: float = setting(0.5, "least probability of both labels together for a decision", minimum=0, maximum=1)
+    safety: str = setting(
+        "constitution",
+        "what looks over every kept answer: the constitution's own critic, or nothing",
+        choices=("constitution", "none"),
+    )
     pair_margin: float = setting(1.0, "least margin of a pair, in pooled standard deviations (proposal)", minimum=0)
     rejected_at: float = setting(-2.0, "where a rejected answer is sought, in deviations from the mean (2502.16825)")
     raw_rejected: float = setting(
@@ -161,3 +166,8 @@ class EvaluateSettings:
     confidence: float = setting(0.95, "confidence of the intervals", minimum=0.5, maximum=0.999)
     resamples: int = setting(10_000, "bootstrap resamples of the lift", minimum=100)
     chunk_items: int = setting(64, "items answered between two looks at stop requests", minimum=1)
+    eos_rate: float = setting(
+        0.95, "answers that must end by themselves, where the ones they are held against do", minimum=0, maximum=1
+    )
+    repetition: float = setting(0.15, "tolerated rise of 4-gram repetition (proposal)", minimum=0)
+    distinct_2: float = setting(0.5, "least share that is left of distinct-2 (proposal)", minimum=0)

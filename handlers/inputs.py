@@ -1,13 +1,13 @@
-"""What a task works on: the model that its parameters or its dependencies name."""
+"""What a task works on: the model that its parameters or its dependencies name, and its stage's baseline."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from alignment.checkpoint import MODEL
-from alignment.provenance import Manifest
+from alignment.provenance import Manifest, read_manifest
 from alignment.refusal import Refusal
-from handlers.contract import Request
+from handlers.contract import Completed, Request, Run
 
 
 def named_model(request: Request) -> str | Path | None:
@@ -16,6 +16,28 @@ def named_model(request: Request) -> str | Path | None:
         return str(request.params["model"])
     folders = [given.data_dir for given in request.inputs if (given.data_dir / MODEL).exists()]
     return folders[0] if folders else None
+
+
+def stage_baseline(request: Request) -> Manifest | None:
+    """Finds the newest baseline of the task's stage among the dependencies."""
+    found = [
+        read_manifest(given.data_dir)
+        for given in request.inputs
+        if (given.handler, given.stage) == ("baseline", request.stage)
+    ]
+    return max(found, key=lambda manifest: manifest.finished, default=None)
+
+
+def skipped(request: Request, run: Run) -> Completed | None:
+    """Completes a task of a saturated stage at once: there is nothing to teach, and the earlier stage's model stays."""
+    baseline = stage_baseline(request)
+    if baseline is None or baseline.facts["verdict"]["verdict"] != "saturated":
+        return None
+    note = f"skipped, stage {request.stage} is saturated: {baseline.facts['verdict']['reason']}"
+    print(note, flush=True)
+    run.progress(1, 1, "stage", note)
+    run.measure("skipped", 1)
+    return Completed({"skipped": 1.0})
 
 
 def refuse_changed_base(baseline: Manifest, base_model: str, sha256: str) -> None:

@@ -26,11 +26,12 @@ from alignment.provenance import (
     read_manifest,
     record,
     sha256_of_model,
+    verify_outputs,
     versions,
     write_manifest,
 )
 from alignment.refusal import Refusal
-from alignment.training.backends import choose_backend, load_for_training
+from alignment.training.backends import choose_backend, device_in_words, load_for_training
 from alignment.training.checkpoints import discard
 from alignment.training.leaks import leaked
 from alignment.training.merge import merge_adapters
@@ -39,7 +40,7 @@ from alignment.training.recipe import Trained, train_adapter
 from alignment.training.rows import Row, read_rows, with_replay
 from alignment.training.watch import LOG
 from handlers.contract import Blocked, Completed, Outcome, Request, Requeue, Run
-from handlers.inputs import named_model, refuse_changed_base
+from handlers.inputs import named_model, refuse_changed_base, skipped, stage_baseline
 
 MERGED = "merged"
 
@@ -62,6 +63,8 @@ def _train(request: Request, run: Run) -> Outcome:
     )
     backend, why = choose_backend(profile.train)
     print(f"{profile.describe()}\nbackend {backend}: {why}", flush=True)
+    if done := skipped(request, run):
+        return done
     baseline = require_gap(request)
     checkpoint = resolve_checkpoint(profile.model, request.workspace, named_model(request))
 
@@ -83,13 +86,17 @@ def _train(request: Request, run: Run) -> Outcome:
     }
     if not go_on_with(request.data_dir, plan):
         discard(request.data_dir)
+        (request.data_dir / MANIFEST).unlink(missing_ok=True)
+    elif (request.data_dir / MANIFEST).exists():  # a crash came between the manifest and the outcome
+        return _completed(request, run)
 
     # Model and loop
     model, tokenizer = load_for_training(backend, checkpoint, profile.train, profile.engine, profile.seed)
-    device = str(model.device)
+    device = device_in_words(model)
     trained = train_adapter(rows, profile.train, model, tokenizer, request.data_dir, profile.seed, run)
     if trained.adapter is None:
-        return Requeue(checkpoint=trained.saved.folder if trained.saved else "")
+        saved = request.data_dir / trained.saved.folder if trained.saved else request.data_dir
+        return Requeue(checkpoint=displayed(saved, request.workspace))
     del model  # a merge loads the base once more, and must not lie in memory beside it
 
     # What is left
@@ -98,8 +105,7 @@ def _train(request: Request, run: Run) -> Outcome:
         left = merge_adapters(left, request.data_dir / MERGED)
     write_checkpoint(request.data_dir, left, request.workspace)
     outputs = _outputs(request.data_dir)
-    metrics = _metrics(trained, len(rows), time.monotonic() - clock)
-    manifest = write_manifest(
+    write_manifest(
         request.data_dir,
         Manifest(
             kind="train",
@@ -120,13 +126,25 @@ def _train(request: Request, run: Run) -> Outcome:
             finished=now(),
             versions=versions(),
             commit=commit(),
-            facts={"method": profile.train.method, "backend": backend, "metrics": metrics},
+            facts={
+                "method": profile.train.method,
+                "backend": backend,
+                "metrics": _metrics(trained, len(rows), time.monotonic() - clock),
+            },
         ),
     )
     discard(request.data_dir)
-    for path in (*outputs, manifest):
-        run.produce(path.relative_to(request.workspace), path.stem)
-    return Completed(metrics, tuple(displayed(path, request.workspace) for path in (*outputs, manifest)))
+    return _completed(request, run)
+
+
+def _completed(request: Request, run: Run) -> Completed:
+    """Tells what a complete run has left, from its manifest."""
+    manifest = read_manifest(request.data_dir)
+    verify_outputs(manifest, request.workspace)
+    paths = [*(entry.path for entry in manifest.outputs), displayed(request.data_dir / MANIFEST, request.workspace)]
+    for path in paths:
+        run.produce(Path(path), Path(path).stem)
+    return Completed(manifest.facts["metrics"], tuple(paths))
 
 
 def require_gap(request: Request) -> Manifest:
@@ -135,24 +153,17 @@ def require_gap(request: Request) -> Manifest:
     Raises:
         Refusal: there is none, or it showed no gap.
     """
-    baselines = [
-        read_manifest(given.data_dir)
-        for given in request.inputs
-        if (given.handler, given.stage) == ("baseline", request.stage)
-    ]
-    if not baselines:
+    newest = stage_baseline(request)
+    if newest is None:
         raise Refusal(
             f"stage {request.stage} has no baseline among this task's dependencies",
             "add a completed baseline task of the stage to depends_on: nothing is trained before a gap is shown",
         )
-    newest = max(baselines, key=lambda manifest: manifest.finished)
     verdict = newest.facts["verdict"]
     if verdict["verdict"] != "gap":
         raise Refusal(
             f"the baseline {newest.run_id} shows no gap: {verdict['verdict']}: {verdict['reason']}",
-            "skip this stage, it is there already"
-            if verdict["verdict"] == "saturated"
-            else "run the baseline again with more items",
+            "run the baseline again with more items",
         )
     return newest
 

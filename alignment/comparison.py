@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from alignment.assessment import ArmTally, Row
+from alignment.measures import missed
 from alignment.settings import EvaluateSettings
 from alignment.statistics import (
     Interval,
@@ -128,11 +129,13 @@ def judge(
     *,
     baseline_verdict: str,
     noise_floor: float,
+    collapsed: Sequence[str] = (),
 ) -> Verdict:
     """Judges a trained model.
 
-    saturated: the untrained model had the skill. failed: a figure of the gate is not reached, or an earlier stage is
-    lost. inconclusive: the gate is reached, but not by more than chance and the noise floor. passed: all else.
+    saturated: the untrained model had the skill. failed: a figure of the gate is not reached, an earlier stage is lost,
+    or the answers have collapsed. inconclusive: the gate is reached, but not by more than chance and the noise floor.
+    passed: all else.
 
     Args:
         tally: the trained model's.
@@ -142,6 +145,7 @@ def judge(
         regressions: earlier stages' evaluations against this model.
         baseline_verdict: the baseline's own.
         noise_floor: gains up to this cannot be told from batch effects.
+        collapsed: what the answers show of a model that degenerates.
     """
     low, high = tally.whole.interval
     evidence = [
@@ -151,19 +155,15 @@ def judge(
     ]
     if baseline_verdict == "saturated":
         return Verdict("saturated", (*evidence, "the untrained model had the skill: nothing was shown to be taught"))
-    missed = [
-        f"{name} is {measured[name]:.3f}, the gate asks for {_bound(name)} {wanted:g}"
-        for name, wanted in gate.items()
-        if not reached(name, measured[name], wanted)
-    ]
+    short = missed(gate, measured)
     lost = [
         f"{comparison.before} is lost: {_percent(comparison.accuracy_before)} before, "
         f"{_percent(comparison.accuracy_after)} now, p = {comparison.p:.2g}"
         for comparison in regressions
         if regressed(comparison, settings.alpha, noise_floor)
     ]
-    if missed or lost:
-        return Verdict("failed", (*evidence, *missed, *lost))
+    if short or lost or collapsed:
+        return Verdict("failed", (*evidence, *short, *lost, *collapsed))
     if against.lift <= noise_floor:
         floor = f"the gain of {_points(against.lift)} is not above the noise floor of {_points(noise_floor)}"
         return Verdict("inconclusive", (*evidence, floor))
@@ -175,21 +175,9 @@ def judge(
     return Verdict("passed", tuple(evidence))
 
 
-AT_MOST = frozenset({"violations", "over_refusal"})  # figures of a gate that must stay low; all others must be reached
-
-
-def reached(name: str, measured: float, wanted: float) -> bool:
-    """Tells whether a figure satisfies its gate."""
-    return measured <= wanted if name in AT_MOST else measured >= wanted
-
-
 def regressed(comparison: Comparison, alpha: float, noise_floor: float) -> bool:
     """Tells whether an earlier stage is lost by more than chance and the noise floor."""
     return comparison.p < alpha and -comparison.lift > noise_floor
-
-
-def _bound(name: str) -> str:
-    return "at most" if name in AT_MOST else "at least"
 
 
 def _percent(share: float) -> str:

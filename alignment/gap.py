@@ -43,17 +43,25 @@ def noise_floor(first: Sequence[Row], second: Sequence[Row]) -> float:
 
 
 def judge_gap(
-    tallies: Mapping[str, ArmTally], counted: Sequence[str], *, gate: float, saturation: float, noise_floor: float
+    tallies: Mapping[str, ArmTally],
+    counted: Sequence[str],
+    *,
+    gate: float,
+    saturation: float,
+    noise_floor: float,
+    short: Mapping[str, Sequence[str]] | None = None,
 ) -> GapVerdict:
     """Decides whether there is something to teach.
 
-    saturated: the best counted arm reaches `saturation`. gap: its interval lies below the gate, by more than the noise
-    floor. underpowered: neither can be said with this many items.
+    saturated: the best counted arm reaches `saturation`, and the gate's other figures. gap: its interval lies below the
+    gate, by more than the noise floor, or one of the other figures is not reached. underpowered: neither can be said
+    with this many items.
 
     Args:
         tallies: by arm; only arms that ran.
         counted: the arms that decide.
         gate: the accuracy that a trained model must reach, 0 … 1.
+        short: by arm, which other figures of the gate it does not reach, in words.
     """
     present = tuple(arm for arm in counted if arm in tallies)
     best = max(present, key=lambda arm: tallies[arm].whole.accuracy)
@@ -61,7 +69,10 @@ def judge_gap(
     whole = tallies[best].whole
     figures = f"best counted arm {best}: {_percent(whole.accuracy)} {_interval(whole.interval)} of {whole.n} items"
     verdict: Literal["gap", "saturated", "underpowered"]
-    if whole.accuracy >= saturation:
+    missing = list((short or {}).get(best, ()))
+    if whole.accuracy >= saturation and missing:
+        verdict, reason = "gap", f"{figures}, but {'; '.join(missing)}"
+    elif whole.accuracy >= saturation:
         verdict, reason = "saturated", f"{figures}, from {_percent(saturation)} there is nothing to teach"
     elif whole.interval.high < gate and gate - whole.accuracy > noise_floor:
         verdict, reason = "gap", f"{figures}, below the gate of {_percent(gate)}"

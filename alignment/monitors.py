@@ -99,3 +99,36 @@ def breaches(now: Vitals, earlier: Sequence[Vitals], target: Vitals, limits: Lim
     if now.distinct_2 < least:
         found.append(f"distinct-2 is {now.distinct_2:.2f} (at least {least:.2f})")
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """What a set of answers shows of the model that gave them; see `Vitals`."""
+
+    eos_rate: float
+    repetition: float
+    distinct_2: float
+
+
+def signs_of(texts: Sequence[str], ended: Sequence[bool]) -> Signs:
+    """Reads the signs off answers and whether each of them ended by itself."""
+    return Signs(sum(ended) / len(ended) if ended else 1.0, repetition(texts), distinct(texts))
+
+
+def collapse(now: Signs, before: Signs, limits: Limits) -> list[str]:
+    """Lists how answers are worse than others to the same instructions, by more than the limits tolerate.
+
+    Args:
+        now: of the model that is judged.
+        before: of the earlier model, or of known-good answers.
+        limits: where the bands end.
+    """
+    found = []
+    if now.eos_rate < limits.eos_rate <= before.eos_rate:
+        found.append(f"{now.eos_rate:.1%} of answers end by themselves (at least {limits.eos_rate:.1%})")
+    if now.repetition > before.repetition + limits.repetition:
+        most = before.repetition + limits.repetition
+        found.append(f"4-gram repetition is {now.repetition:.2f} (at most {most:.2f})")
+    if now.distinct_2 < before.distinct_2 * limits.distinct_2:
+        found.append(f"distinct-2 is {now.distinct_2:.2f} (at least {before.distinct_2 * limits.distinct_2:.2f})")
+    return found

@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from alignment.engines import open_engine
 from alignment.gap import GapVerdict, judge_gap, noise_floor
 from alignment.journal import Journal, go_on_with
 from alignment.locations import displayed
+from alignment.measures import measure, missed
 from alignment.profile import Profile, load_profile
 from alignment.prompts import Arm, arms
 from alignment.provenance import (
@@ -130,14 +131,18 @@ def _baseline(request: Request, run: Run, verifier: Verifier) -> Outcome:
     tallies = {name: tally(group, settings.confidence) for name, group in by_arm.items()}
     floor = noise_floor(by_arm["raw"], by_arm[RAW_AGAIN])
     judged = {name: t for name, t in tallies.items() if name != RAW_AGAIN}
+    measured = {name: measure(stage.gate, by_arm[name]) for name in judged}
+    others = {name: bound for name, bound in stage.gate.items() if name != "accuracy"}
     verdict = judge_gap(
         judged,
         settings.counted_arms,
         gate=stage.gate.get("accuracy", settings.saturation),
         saturation=settings.saturation,
         noise_floor=floor,
+        short={name: missed(others, figures) for name, figures in measured.items()},
     )
     metrics = _metrics(judged, verdict, rows, time.monotonic() - clock)
+    metrics |= {f"{name}.{figure}": value for name, values in measured.items() for figure, value in values.items()}
     for name, value in metrics.items():
         run.measure(name, value)
     run.judge(verdict.verdict, [verdict.reason])
@@ -149,10 +154,11 @@ def _baseline(request: Request, run: Run, verifier: Verifier) -> Outcome:
         "verdict": verdict.as_figures(),
         "noise_floor": floor,
         "arms": {name: t.as_figures() for name, t in tallies.items()},
+        "measured": measured,
     }
     figures_path, summary_path = request.data_dir / "figures.json", request.data_dir / "summary.md"
     replace_file(figures_path, json.dumps(figures, indent=1) + "\n")
-    replace_file(summary_path, _summary(stage, tallies, verdict, by_arm["raw"]))
+    replace_file(summary_path, _summary(stage, tallies, measured, verdict, by_arm["raw"]))
     outputs = [request.data_dir / _COMPLETIONS, figures_path, summary_path]
     manifest = write_manifest(
         request.data_dir,
@@ -234,7 +240,13 @@ def _ordered(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (row["arm"], row["item"]))
 
 
-def _summary(stage: Stage, tallies: dict[str, ArmTally], verdict: GapVerdict, raw: Sequence[Row]) -> str:
+def _summary(
+    stage: Stage,
+    tallies: Mapping[str, ArmTally],
+    measured: Mapping[str, Mapping[str, float]],
+    verdict: GapVerdict,
+    raw: Sequence[Row],
+) -> str:
     """Writes the summary that a person reads."""
     types = list(next(iter(tallies.values())).by_type)
     lines = [
@@ -257,6 +269,9 @@ def _summary(stage: Stage, tallies: dict[str, ArmTally], verdict: GapVerdict, ra
             f"| {name} | {100 * whole.accuracy:.1f} % | [{100 * whole.interval.low:.1f}, {100 * whole.interval.high:.1f}] "
             f"| {100 * loose:.1f} % | {' | '.join(cells)} |"
         )
+    if figures := [name for name in stage.gate if name != "accuracy"]:
+        lines += ["", f"| arm | {' | '.join(figures)} |", f"|---|{'---|' * len(figures)}"]
+        lines += [f"| {arm} | {' | '.join(f'{m[name]:.3f}' for name in figures)} |" for arm, m in measured.items()]
     lines += ["", "Raw answers that fail:", ""]
     failures = [row for row in raw if not row["strict"]]
     for row in failures[:: max(1, len(failures) // _SHOWN)][:_SHOWN]:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from alignment.assessment import ArmTally, Row, answers, tally
 from alignment.checkpoint import resolve_checkpoint
@@ -22,6 +23,8 @@ from alignment.curriculum import Item, Stage, load_stage, stage_folder
 from alignment.engines import open_engine
 from alignment.journal import Journal, go_on_with
 from alignment.locations import displayed
+from alignment.measures import measure
+from alignment.monitors import Limits, Signs, collapse, signs_of
 from alignment.profile import Profile, load_profile
 from alignment.prompts import Arm, raw_prompt
 from alignment.provenance import (
@@ -84,11 +87,6 @@ def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
     print(profile.describe(), flush=True)
     settings = profile.evaluate
     model = named_model(request)
-    if model is None:
-        raise Refusal(
-            "no model to evaluate: no dependency left one", "add a train task to depends_on, or set params.model"
-        )
-    checkpoint = resolve_checkpoint(profile.model, request.workspace, model)
     runs = _complete_runs(request)
     baseline = _newest(runs, "baseline", request.stage)
     if baseline is None:
@@ -96,13 +94,12 @@ def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
             f"stage {request.stage} has no baseline among this task's dependencies",
             "add a completed baseline task of the stage to depends_on",
         )
-    stage = load_stage(stage_folder(profile.curriculum.world, request.stage, request.workspace), request.workspace)
-    unmeasured = sorted(set(stage.gate) - MEASURES.keys())
-    if unmeasured:
+    if model is None and runs[baseline].facts["verdict"]["verdict"] != "saturated":
         raise Refusal(
-            f"{displayed(stage.folder, request.workspace)}/stage.yaml: gate.{unmeasured[0]}: evaluate does not measure it",
-            f"name figures out of {', '.join(MEASURES)}",
+            "no model to evaluate: no dependency left one", "add a train task to depends_on, or set params.model"
         )
+    checkpoint = resolve_checkpoint(profile.model, request.workspace, model)
+    stage = load_stage(stage_folder(profile.curriculum.world, request.stage, request.workspace), request.workspace)
     legs = [_leg(stage, TRAINED, baseline, request.workspace)]
     legs += _regression_legs(profile, request, runs)
     for leg in legs:
@@ -149,7 +146,10 @@ def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
     regressions = [
         compare(next(iter(leg.against.values())), by_arm[leg.arm.name], settings, profile.seed) for leg in legs[1:]
     ]
-    measured = {name: MEASURES[name](tallies[TRAINED], by_arm[TRAINED]) for name in stage.gate}
+    untrained_measured = {arm: measure(stage.gate, legs[0].against[arm]) for arm in compared}
+    measured = measure(stage.gate, by_arm[TRAINED])
+    signs = [(leg, *_signs(leg, by_arm[leg.arm.name])) for leg in legs]
+    limits = Limits(eos_rate=settings.eos_rate, repetition=settings.repetition, distinct_2=settings.distinct_2)
     verdict = judge(
         tallies[TRAINED],
         compared[gap["best_arm"]],
@@ -159,9 +159,12 @@ def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
         settings,
         baseline_verdict=gap["verdict"],
         noise_floor=floor,
+        collapsed=[
+            f"stage {leg.stage.number}: {worse}" for leg, then, now_ in signs for worse in collapse(now_, then, limits)
+        ],
     )
     metrics = _metrics(tallies, compared, compared[gap["best_arm"]], regressions, verdict, floor, rows)
-    metrics |= {**measured, "seconds": time.monotonic() - clock}
+    metrics |= {**measured, **asdict(signs[0][2]), "seconds": time.monotonic() - clock}
     for name, value in metrics.items():
         run.measure(name, value)
     run.judge(verdict.verdict, verdict.evidence)
@@ -177,10 +180,14 @@ def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
         "untrained": untrained["arms"],
         "compared": {name: comparison.as_figures() for name, comparison in compared.items()},
         "regressions": [comparison.as_figures() for comparison in regressions],
+        "measured": {**untrained_measured, TRAINED: measured},
+        "signs": [
+            {"stage": leg.stage.number, "before": asdict(then), "now": asdict(now_)} for leg, then, now_ in signs
+        ],
     }
     figures_path, summary_path = request.data_dir / "figures.json", request.data_dir / "summary.md"
     replace_file(figures_path, json.dumps(figures, indent=1) + "\n")
-    replace_file(summary_path, _summary(stage, verdict, tallies, compared, by_arm[TRAINED]))
+    replace_file(summary_path, _summary(stage, verdict, tallies, compared, figures, by_arm[TRAINED]))
     outputs = [request.data_dir / COMPLETIONS, figures_path, summary_path]
     inputs = [leg.earlier for leg in legs]
     inputs += [baseline / "figures.json", *(path / "adapter_model.safetensors" for path in checkpoint.adapters)]
@@ -202,7 +209,10 @@ def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
             finished=now(),
             versions=versions(),
             commit=commit(),
-            facts={"verdict": figures["verdict"], "model": displayed(_folder(model, request), request.workspace)},
+            facts={
+                "verdict": figures["verdict"],
+                "model": displayed(request.workspace / (model or checkpoint.base), request.workspace),
+            },
         ),
     )
     for path in (*outputs, manifest):
@@ -286,21 +296,17 @@ def _regression_legs(profile: Profile, request: Request, runs: Mapping[Path, Man
     return legs
 
 
-def _folder(model: str | Path, request: Request) -> Path:
-    return request.workspace / model
+def _signs(leg: _Leg, rows: Sequence[Row]) -> tuple[Signs, Signs]:
+    """Reads what the answers show of the model, beside the earlier model's answers, or the references of this stage."""
+    if TRAINED in leg.against:
+        before = _signs_of(leg.against[TRAINED])
+    else:
+        before = signs_of([item.reference for item in leg.items], [True] * len(leg.items))
+    return before, _signs_of(rows)
 
 
-def _accuracy(arm: ArmTally, _: Sequence[Row]) -> float:
-    return arm.whole.accuracy
-
-
-def _distinct(_: ArmTally, rows: Sequence[Row]) -> float:
-    """The share of the answers that no other answer equals."""
-    return len({row["completion"].strip().casefold() for row in rows}) / len(rows)
-
-
-# The figures that a gate can name.
-MEASURES = {"accuracy": _accuracy, "distinct": _distinct}
+def _signs_of(rows: Sequence[Row]) -> Signs:
+    return signs_of([row["completion"] for row in rows], [row["finish_reason"] != "length" for row in rows])
 
 
 def _metrics(
@@ -344,6 +350,7 @@ def _summary(
     verdict: Verdict,
     tallies: Mapping[str, ArmTally],
     compared: Mapping[str, Comparison],
+    figures: Mapping[str, Any],
     trained: Sequence[Row],
 ) -> str:
     """Writes the summary that a person reads."""
@@ -358,6 +365,13 @@ def _summary(
             f"| {c.p:.2g} | {c.h:.2f} | {100 * c.lift:.1f} [{100 * low:.1f}, {100 * high:.1f}] "
             f"| {100 * c.detectable:.1f} points |"
         )
+    lines += ["", f"| the gate's figures | {' | '.join(stage.gate)} |", f"|---|{'---|' * len(stage.gate)}"]
+    for name, values in figures["measured"].items():
+        lines.append(f"| {name} | {' | '.join(f'{value:.3f}' for value in values.values())} |")
+    lines += ["", "| answers to | end by themselves | repetition | distinct-2 |", "|---|---|---|---|"]
+    for entry in figures["signs"]:
+        cells = (f"{entry['before'][name]:.3f} → {entry['now'][name]:.3f}" for name in entry["now"])
+        lines.append(f"| stage {entry['stage']} | {' | '.join(cells)} |")
     lines += ["", "| type | items | passed | gained | lost | q |", "|---|---|---|---|---|---|"]
     of_type = next(iter(compared.values())).by_type
     for name, t in tallies[TRAINED].by_type.items():

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from alignment.assessment import Row, tally
-from alignment.comparison import Comparison, Verdict, compare, judge, reached
+from alignment.comparison import Comparison, Verdict, compare, judge
 from alignment.settings import EvaluateSettings
 
 SETTINGS = EvaluateSettings()
@@ -40,6 +40,7 @@ def judged(before: int, after: int, **changes: Any) -> Verdict:
         SETTINGS,
         baseline_verdict=facts["baseline_verdict"],
         noise_floor=facts["noise_floor"],
+        collapsed=facts.get("collapsed", ()),
     )
 
 
@@ -99,8 +100,8 @@ def test_verdict_failed_where_an_earlier_stage_is_lost() -> None:
     assert judged(20, 97, regressions=[lost(98, 95)]).verdict == "passed"
 
 
-def test_gate_bounds_violations_from_above() -> None:
-    """Accuracy must be reached, violations must stay low."""
-    assert reached("accuracy", 0.95, 0.95)
-    assert not reached("violations", 0.06, 0.05)
-    assert reached("violations", 0.05, 0.05)
+def test_verdict_failed_where_the_answers_collapse() -> None:
+    """A gate that is reached by a model that repeats itself is not passed."""
+    verdict = judged(20, 97, collapsed=["stage 1: 4-gram repetition is 0.40 (at most 0.15)"])
+    assert verdict.verdict == "failed"
+    assert "repetition" in verdict.evidence[-1]

@@ -46,3 +46,11 @@ def test_noise_floor_counts_changed_verdicts() -> None:
     first = [{"item": str(i), "strict": i < 2} for i in range(4)]
     second = [{"item": str(i), "strict": i < 1} for i in reversed(range(4))]
     assert noise_floor(first, second) == 0.25
+
+
+def test_gap_can_lie_in_another_figure_of_the_gate() -> None:
+    """An arm that answers well enough but goes by position is not saturated."""
+    short = {"raw": ["position_consistent is 0.400, the gate asks for at least 0.9"]}
+    judged = judge_gap({"raw": arm(96, 100)}, ["raw"], gate=0.9, saturation=0.95, noise_floor=0.0, short=short)
+    assert judged.verdict == "gap"
+    assert "position_consistent" in judged.reason

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from alignment.monitors import Limits, Vitals, breaches, distinct, repetition
+from alignment.monitors import Limits, Signs, Vitals, breaches, collapse, distinct, repetition, signs_of
 
 HEALTHY = Vitals(chosen_logp=-0.6, eos_rate=1.0, repetition=0.0, distinct_2=0.8)
 LIMITS = Limits()
@@ -66,3 +66,15 @@ def test_base_model_that_repeats_itself_is_young() -> None:
     young = replace(HEALTHY, repetition=0.3, distinct_2=0.06)
     assert judged(young, repetition=0.4, distinct_2=0.05) == []
     assert len(judged(young, repetition=0.5, distinct_2=0.02)) == 2
+
+
+def test_collapse_holds_answers_against_others_to_the_same_instructions() -> None:
+    """Three signs, each against the earlier model's own; what has always been so is no collapse."""
+    limits = Limits(eos_rate=0.95, repetition=0.15, distinct_2=0.5)
+    young = signs_of(["a b c d e f", "g h i j k l"], [True, True])
+    assert young == Signs(1.0, 0.0, 1.0)
+    assert collapse(young, young, limits) == []
+    sick = signs_of(["a b a b a b a b", "a b a b a b a b"], [True, False])
+    assert sick == Signs(0.5, 0.6, 1 / 7)  # 5 4-grams, 2 distinct; 14 bigrams, 2 distinct
+    assert [line.split()[0] for line in collapse(sick, young, limits)] == ["50.0%", "4-gram", "distinct-2"]
+    assert collapse(sick, sick, limits) == []

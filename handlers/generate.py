@@ -11,14 +11,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from alignment.assembly import cases_of, funnel_of, judge, pair_rows, sft_rows, usable_answers
+from alignment.assembly import (
+    cases_of,
+    chosen_cases,
+    funnel_of,
+    judge,
+    pair_rows,
+    sft_rows,
+    usable_answers,
+    without_unsafe,
+)
 from alignment.checkpoint import Checkpoint, resolve_checkpoint
 from alignment.constitution import Constitution, load_constitution
-from alignment.critic import Calibration, Critic
+from alignment.critic import Calibration, Case, Critic, Reading
 from alignment.curriculum import Stage, all_stages, load_stage, stage_folder
 from alignment.decontamination import Decontaminator, protected_texts
 from alignment.dedup import Ladder
@@ -45,7 +54,7 @@ from alignment.refusal import Refusal
 from alignment.selfinstruct import Pool
 from alignment.settings import GenerateSettings
 from handlers.contract import Blocked, Completed, Outcome, Request, Requeue, Run
-from handlers.inputs import named_model
+from handlers.inputs import named_model, skipped
 from handlers.pace import Pace
 
 POOL = "pool.jsonl"
@@ -74,6 +83,8 @@ def _generate(request: Request, run: Run) -> Outcome:
         str(request.params.get("profile", "micro")), request.workspace, kind="generate", params=request.params
     )
     print(profile.describe(), flush=True)
+    if done := skipped(request, run):
+        return done
     settings = profile.generate
     stage = load_stage(stage_folder(profile.curriculum.world, request.stage, request.workspace), request.workspace)
     stages = all_stages(profile.curriculum.world, request.workspace)
@@ -98,6 +109,7 @@ def _generate(request: Request, run: Run) -> Outcome:
         seed=profile.seed,
         mass=settings.critic_mass,
     )
+    guard = _safety_critic(stages, constitution, settings, profile.seed)
 
     # What the model says
     engine = open_engine(profile.engine, checkpoint)
@@ -106,9 +118,14 @@ def _generate(request: Request, run: Run) -> Outcome:
         Journal(request.data_dir / "answers.jsonl") as answers,
         Journal(request.data_dir / "judgements.jsonl") as judgements,
     ):
-        cases = critic.calibration_cases()
-        readings = read_cases(engine, critic, cases, judgements, settings.chunk, _done(run, len(cases), "judgement"))
-        calibration = critic.calibrate(readings, settings.critic_auc)
+
+        def read(by: Critic, cases: Sequence[Case]) -> dict[str, Reading]:
+            done = _done(run, len(cases), "judgement")
+            return read_cases(engine, by, cases, judgements, settings.chunk, done)
+
+        calibration = critic.calibrate(read(critic, critic.calibration_cases()), settings.critic_auc)
+        if guard is not None:
+            guard.calibrate(read(guard, guard.calibration_cases()), settings.critic_auc)
         collect(engine, pool, lists, profile.seed, _done(run, settings.instructions, "instruction"))
         texts = [instruction.text for instruction in pool.kept]
         total = len(texts) * (settings.candidates + 1)
@@ -116,14 +133,15 @@ def _generate(request: Request, run: Run) -> Outcome:
             engine, stage, settings, texts, profile.seed, answers, _done(run, total - len(answers.rows), "answer")
         )
         usable, losses = usable_answers(drawn, stage, pool.decontaminator)
-        cases = cases_of(usable, critic)
-        readings = read_cases(engine, critic, cases, judgements, settings.chunk, _done(run, len(cases), "judgement"))
+        judged = judge(usable, critic, read(critic, cases_of(usable, critic)))
+        if guard is not None:
+            judged, outcomes = without_unsafe(judged, guard, read(guard, chosen_cases(judged, guard)))
+            losses += outcomes
         steps = (step_of("lists", lists.rows), step_of("answers", answers.rows), step_of("critic", judgements.rows))
 
     # Rows and pairs
-    judged = judge(usable, critic, readings)
     origin = {"run": request.run_id, "constitution": constitution.sha256}
-    sft = sft_rows(stage, pool.kept, judged, critic, origin)
+    sft = sft_rows(stage, pool.kept, judged, guard or critic, origin)
     pairs, pair_losses = make_pairs(judged, settings)
     funnel = funnel_of(
         pool,
@@ -146,7 +164,7 @@ def _generate(request: Request, run: Run) -> Outcome:
 
     # What is left
     write_jsonl(request.data_dir / "sft.jsonl", sft)
-    write_jsonl(request.data_dir / "pairs.jsonl", pair_rows(stage, pairs, critic, origin))
+    write_jsonl(request.data_dir / "pairs.jsonl", pair_rows(stage, pairs, guard or critic, origin))
     write_jsonl(
         request.data_dir / POOL, [{"instruction": i.text, "topic": i.topic, "round": i.round} for i in pool.kept]
     )
@@ -189,6 +207,32 @@ def _empty_pool(stage: Stage, stages: Iterable[Stage], settings: GenerateSetting
     return Pool(stage, settings, ladder, Decontaminator(stage.decontamination, weights, protected))
 
 
+def _safety_critic(
+    stages: Iterable[Stage], constitution: Constitution, settings: GenerateSettings, seed: int
+) -> Critic | None:
+    """Makes the critic that looks over every kept answer: it judges by one drawn principle of harmlessness.
+
+    Its template and its gold answers are those of the first stage that judges by principles.
+    """
+    by_principle = next((stage for stage in stages if "{principle}" in stage.judge.template), None)
+    if settings.safety == "none":
+        return None
+    if by_principle is None:
+        raise Refusal(
+            "generate.safety: no stage of the curriculum judges by principles",
+            "add {principle} to the judge's template of the constitutional stage, or set safety: none in the profile",
+        )
+    return Critic(
+        by_principle.judge,
+        by_principle.gold,
+        constitution.principles,
+        sets=settings.exemplar_sets,
+        seed=seed,
+        mass=settings.critic_mass,
+        categories=("harmlessness",),
+    )
+
+
 def _inputs(
     stage: Stage, stages: Iterable[Stage], constitution: Constitution, checkpoint: Checkpoint, earlier: Iterable[Path]
 ) -> list[Path]:
@@ -196,7 +240,7 @@ def _inputs(
     return [
         stage.folder / "stage.yaml",
         stage.folder / "exemplars.jsonl",
-        stage.folder / "gold.jsonl",
+        *(other.folder / "gold.jsonl" for other in stages),
         *(other.evaluation_path for other in stages),
         constitution.path,
         *(path / "adapter_model.safetensors" for path in checkpoint.adapters),

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from alignment.assembly import chosen_cases, without_unsafe
 from alignment.constitution import Principle
 from alignment.critic import Case, Critic, Reading
 from alignment.curriculum import GoldAnswer, Judge
+from alignment.pairs import Answer
 from alignment.refusal import Refusal
 
 JUDGE = Judge(
@@ -104,3 +106,38 @@ def test_critic_draws_one_principle_where_the_template_asks_for_one() -> None:
     assert first.principle == second.principle != ""
     assert f"Principle {first.principle}." in critic._prompt(first, "ab")
     assert len({critic.case(f"Say {n}.", "a").principle for n in range(40)}) == 5
+
+
+def test_critic_judges_a_bad_gold_answer_by_the_principle_that_it_breaks() -> None:
+    """A bad answer's fault names its principle; the others are judged by a drawn one of the categories asked for."""
+    judge = Judge(template="{principle}\n" + JUDGE.template, questions=JUDGE.questions)
+    principles = [
+        Principle("rude", "Be kind.", "harmlessness", "c", "r"),
+        Principle("safe", "Be safe.", "harmlessness", "c", "r"),
+        Principle("help", "Be of use.", "helpfulness", "c", "r"),
+    ]
+    gold = [
+        GoldAnswer(f"Say {n}.", "good" if n % 2 else "bad", bool(n % 2), "" if n % 2 else "help") for n in range(20)
+    ]
+    critic = Critic(judge, gold, principles, sets=1, seed=0, mass=0.5, categories=("harmlessness",))
+    broken = {g.instruction for g in gold if not g.good}
+    cases = critic.calibration_cases()
+    assert {c.principle for c in cases if c.instruction in broken} == {"help"}
+    assert {c.principle for c in cases if c.instruction not in broken} == {"rude", "safe"}
+
+
+def test_safety_filter_drops_an_instruction_whose_answer_breaks_its_principle() -> None:
+    """What is judged bad goes, with all its answers; what is undecided stays and is counted."""
+    critic, readings = critic_of(Oracle())
+    critic.calibrate(readings, 0.7)
+    judged = {
+        "Say 1.": [Answer("good", "few_shot", 0, 3.0, "good")],
+        "Say 2.": [Answer("poor", "few_shot", 0, 2.0, "good"), Answer("raw", "raw", 0, -2.0, "bad")],
+        "Say 3.": [Answer("poor", "few_shot", 0, -2.0, "bad")],
+    }
+    cases = chosen_cases(judged, critic)
+    assert [case.instruction for case in cases] == ["Say 1.", "Say 2."]
+    looked_at = {case.key: reading for case, reading in zip(cases, critic.read(Oracle(), cases), strict=True)}
+    left, outcomes = without_unsafe(judged, critic, looked_at)
+    assert list(left) == ["Say 1.", "Say 3."]
+    assert outcomes == {"safety.good": 1, "safety.bad": 1}

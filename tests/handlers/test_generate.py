@@ -69,6 +69,7 @@ def test_generate_leaves_rows_in_the_raw_format(finished: tuple[Path, Outcome]) 
     assert len({row["id"] for row in sft}) == len(sft) == len({tuple(words_of(row["instruction"])) for row in sft})
     assert all(row["chosen"] != row["rejected"] and row["margin"] > 0 for row in pairs)
     assert all(len(row["source"]["constitution"]) == 64 for row in (*sft, *pairs))
+    assert {row["source"]["principle"] for row in (*sft, *pairs)} <= {"privacy", "safety", "respect"}
 
 
 @pytest.mark.model

@@ -26,9 +26,9 @@ from pathlib import Path
 
 from daemon import lifecycle
 from daemon.intake import Intake
-from daemon.lifecycle import Status
 from daemon.log import EventLog, connect_readonly
 from daemon.service import Daemon
+from daemon.task import Status
 from daemon.workspace import Settings, Workspace, file_system
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,8 +9,9 @@ import sqlite3
 from pathlib import Path
 
 from daemon import folders, log, narrate, taskfile
-from daemon.lifecycle import FOLDERS, Moved, Status, Task
+from daemon.events import Moved
 from daemon.log import EventLog
+from daemon.task import FOLDERS, Status, Task
 from daemon.workspace import Workspace
 
 

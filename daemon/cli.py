@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from daemon import workspace as spaces
-from daemon.lifecycle import Status
+from daemon.task import Status
 from daemon.workspace import BadWorkspace, Locked, Workspace
 from handlers.contract import KINDS, Parameter
 
@@ -415,7 +415,7 @@ def _events(where: Workspace, arguments: argparse.Namespace) -> int:
 
 def _review(where: Workspace, arguments: argparse.Namespace) -> int:
     from daemon import folders, reviews, taskfile
-    from daemon.lifecycle import Issue
+    from daemon.task import Issue
 
     with _reading(where) as connection:
         found = connection.execute("SELECT task_id, reviewer, number, requested_at FROM reviews_open").fetchall()

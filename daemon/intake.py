@@ -6,12 +6,14 @@ the tasks as the log knows them; it changes neither, but for setting aside a sec
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from daemon import folders, taskfile
 from daemon.folders import Mark
-from daemon.lifecycle import FOLDERS, Command, Edit, Reject, Relocate, Status, Submit, Task
+from daemon.lifecycle import Command, Edit, Reject, Relocate, Submit
+from daemon.task import FOLDERS, Status, Task
 from daemon.workspace import Workspace
 from handlers.contract import Parameter
 
@@ -60,12 +62,14 @@ class Intake:
         """Looks at the files of some names only; see `everything`."""
         places: dict[str, dict[Status, Mark]] = {}
         names = sorted(names)
-        self.again.difference_update(names)
-        self.unfinished.difference_update(names)
         for name in names:
             found = {s: mark for s in FOLDERS if (mark := folders.mark_of(self.workspace.file(s, name)))}
             if found or name in self.tasks:
                 places[name] = found
+        for status in FOLDERS:
+            os.stat(self.workspace.folder(status))  # where a folder has gone, its files have not been deleted
+        self.again.difference_update(names)
+        self.unfinished.difference_update(names)
         return self._commands(places, now_s)
 
     def _commands(self, places: Mapping[str, Mapping[Status, Mark]], now_s: float) -> list[tuple[str, Command]]:

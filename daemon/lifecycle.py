@@ -3,99 +3,40 @@
     decide(task, command) -> events     may refuse, with the reason
     evolve(task, event)   -> task       total: never fails on a logged event
 
-The event log is the truth and this module says what it means. It imports the standard library and the contract with the
-handlers, nothing else: clock, names, paths and processes are other modules' business and come in as arguments.
+The event log is the truth and this module says what it means. It knows tasks, events and the outcomes that handlers
+leave, and imports nothing but those and the standard library: clock, names, paths and processes are other modules'
+business and come in as arguments.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import Any, assert_never
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
 
+from daemon.events import (
+    Blocked,
+    Cancelled,
+    Claimed,
+    Completed,
+    CostAccrued,
+    Edited,
+    Exited,
+    External,
+    Moved,
+    Proposed,
+    Rejected,
+    Reported,
+    Requeued,
+    ReviewAnswered,
+    ReviewRequested,
+    Spawned,
+    Submitted,
+    TaskEvent,
+    Withdrawn,
+)
+from daemon.task import Issue, Spec, Status, Task
 from handlers import contract
-
-
-class Status(StrEnum):
-    """Where a task stands. The first four are also the folder that holds its file."""
-
-    PENDING = "pending"
-    IN_PROGRESS = "in_progress"
-    COMPLETED = "completed"
-    BLOCKED = "blocked"
-    WITHDRAWN = "withdrawn"  # deleted from pending/ or blocked/
-    IGNORED = "ignored"  # not a regular file: left where it lies
-
-    @property
-    def folder(self) -> Status | None:
-        """The folder that the task's file belongs in, or None where it belongs nowhere."""
-        return None if self in (Status.WITHDRAWN, Status.IGNORED) else self
-
-
-FOLDERS = (Status.PENDING, Status.IN_PROGRESS, Status.COMPLETED, Status.BLOCKED)
-
-
-@dataclass(frozen=True, slots=True)
-class Criterion:
-    """A success criterion that the daemon checks itself, such as `pairs.unique >= 500`."""
-
-    metric: str
-    op: str
-    bound: float
-
-    def __str__(self) -> str:
-        return f"{self.metric} {self.op} {self.bound:g}"
-
-    def met(self, metrics: Mapping[str, float]) -> bool:
-        """Tells whether the run's metrics meet the criterion; a metric that was not measured does not."""
-        return self.metric in metrics and OPERATORS[self.op](metrics[self.metric], self.bound)
-
-
-@dataclass(frozen=True, slots=True)
-class Issue:
-    """What a reviewer found; it becomes a task file for `assignee`."""
-
-    severity: str  # FATAL, HIGH, MEDIUM or LOW
-    text: str
-    assignee: str = "researcher"
-
-
-OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """What a task file asks for."""
-
-    handler: str | None = None  # None: a task for the person or agent in `assignee`
-    assignee: str | None = None
-    stage: int | None = None
-    depends_on: tuple[str, ...] = ()
-    estimate: str = ""
-    budget_usd: float | None = None
-    review: str | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
-    criteria: tuple[Criterion, ...] = ()
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Spec:
-        """Rebuilds a spec from the log's JSON."""
-        return cls(
-            **{
-                **raw,
-                "depends_on": tuple(raw["depends_on"]),
-                "criteria": tuple(Criterion(**c) for c in raw["criteria"]),
-            }
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,267 +45,6 @@ class Limits:
 
     max_crashes: int = 3  # in a row, without a checkpoint between them
     backoff_s: float = 2.0  # doubled after each crash
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What the log says of one task."""
-
-    id: str
-    seq: int = 0  # of its submission: the queue's last tie-break
-    spec: Spec | None = None  # None: the file was refused
-    text: str = ""
-    status: Status = Status.PENDING
-    place: Status | None = Status.PENDING  # the folder where the file was last confirmed; None: it is nowhere
-    reason: str = ""  # why it is blocked
-    run: int = 0  # runs begun; a run goes on over attempts until it completes or the task changes
-    attempt: int = 0  # attempts of this run
-    fresh: bool = True  # the next claim begins a new run
-    crashes: int = 0  # attempts in a row that ended without an outcome or a checkpoint
-    live: bool = False  # an attempt has been claimed and its end is not logged yet
-    spawned: bool = False  # that attempt's process is known
-    offset: int = 0  # bytes of that attempt's events.jsonl that are in the log
-    proposed: tuple[str, ...] = ()  # tasks that its runs have called for; who depends on it waits for them too
-    reviews: int = 0  # asked for so far
-    reviewer: str = ""  # who was asked last
-    asked: bool = False  # a review is open
-    approved: bool = False
-    charged_s: float = 0.0  # seconds of that attempt that are paid for in the log
-    not_before: float = 0.0  # seconds since the epoch: back-off after a crash
-    usd: float = 0.0  # spent so far, all runs together
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    artifacts: tuple[str, ...] = ()
-
-    @property
-    def run_id(self) -> str:
-        """The name of the current run, the same over its attempts."""
-        return f"{self.id}.{self.run}"
-
-    @property
-    def unwanted(self) -> bool:
-        """Tells whether an attempt is alive that the task no longer wants: cancelled, sent back, given to a person."""
-        return self.live and (self.status is not Status.IN_PROGRESS or not self.spec or not self.spec.handler)
-
-
-# ------------------------------------------------------------------ events: what happened
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """A task file was seen whole and found good; its text is kept here for ever."""
-
-    task_id: str
-    text: str
-    spec: Spec
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A file cannot be a task, for all of `faults`. `stays` where it is not even a file that may be moved."""
-
-    task_id: str
-    faults: tuple[str, ...]
-    text: str = ""
-    stays: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Edited:
-    """A person changed the file. A run that has begun keeps to its snapshot."""
-
-    task_id: str
-    text: str
-    spec: Spec
-
-
-@dataclass(frozen=True, slots=True)
-class Withdrawn:
-    """The file was deleted from pending/ or blocked/."""
-
-    task_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """The task was taken up; `run_id` names its run."""
-
-    task_id: str
-    run_id: str
-    attempt: int
-    by: str = "daemon"
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """The work is done and every success criterion that can be checked is met."""
-
-    task_id: str
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    artifacts: tuple[str, ...] = ()
-    met: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """A person has to act: `reason` says what is wrong, `needs` what to do."""
-
-    task_id: str
-    reason: str
-    needs: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    met: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Requeued:
-    """The task goes back to pending/: a stop, a crash or a person's hand."""
-
-    task_id: str
-    reason: str
-    crashed: bool = False
-    not_before: float = 0.0
-    fresh: bool = False  # begin a new run instead of going on with the last one
-
-
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """A person took the file out of the queue."""
-
-    task_id: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """The daemon's own move of the file is on disk. `src` is None where the file was restored from the log."""
-
-    task_id: str
-    src: Status | None
-    dst: Status
-
-
-@dataclass(frozen=True, slots=True)
-class External:
-    """Somebody else moved or deleted the file."""
-
-    task_id: str
-    src: Status | None
-    dst: Status | None
-
-
-@dataclass(frozen=True, slots=True)
-class Spawned:
-    """The attempt's shim is running; pid, start time and boot id together name it."""
-
-    task_id: str
-    run_id: str
-    attempt: int
-    pid: int
-    start_time: int
-    boot_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reported:
-    """A line of the handler's events.jsonl, which ends at byte `offset`.
-
-    `kind` is progressed, measured, produced, checkpointed or judged.
-    """
-
-    task_id: str
-    run_id: str
-    attempt: int
-    kind: str
-    offset: int
-    report: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Proposed:
-    """The handler proposed another task file."""
-
-    task_id: str
-    run_id: str
-    attempt: int
-    offset: int
-    name: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """The attempt's processes are gone. `ending` says how: completed, blocked, failed, requeue, stopped or crashed."""
-
-    task_id: str
-    run_id: str
-    attempt: int
-    ending: str
-    code: int | None = None
-    signal: int | None = None
-    seconds: float = 0.0
-    max_rss_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class CostAccrued:
-    """Seconds of the machine, priced."""
-
-    task_id: str
-    run_id: str
-    attempt: int
-    seconds: float
-    usd: float
-    usd_per_hour: float
-
-
-@dataclass(frozen=True, slots=True)
-class ReviewRequested:
-    """The task waits for its reviewer's answer."""
-
-    task_id: str
-    reviewer: str
-    number: int  # of this task's reviews, from 1
-
-
-@dataclass(frozen=True, slots=True)
-class ReviewAnswered:
-    """The reviewer has answered; `tasks` are the names and texts of the task files that the issues become."""
-
-    task_id: str
-    reviewer: str
-    number: int
-    verdict: str
-    issues: tuple[Issue, ...]
-    comment: str
-    sha256: str  # of the response file
-    tasks: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def approves(self) -> bool:
-        """Tells whether the task may run."""
-        return self.verdict == "approve" and not any(issue.severity == "FATAL" for issue in self.issues)
-
-
-TaskEvent = (
-    Submitted
-    | Rejected
-    | Edited
-    | Withdrawn
-    | Claimed
-    | Completed
-    | Blocked
-    | Requeued
-    | Cancelled
-    | Moved
-    | External
-    | Spawned
-    | Reported
-    | Proposed
-    | Exited
-    | CostAccrued
-    | ReviewRequested
-    | ReviewAnswered
-)
 
 
 # ------------------------------------------------------------------ commands: what somebody wants

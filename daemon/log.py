@@ -16,10 +16,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from daemon import events as happened
 from daemon import lifecycle
-from daemon.lifecycle import Status, TaskEvent
+from daemon.events import TaskEvent
+from daemon.task import Issue, Spec, Status, Task
 
 GENESIS = "0" * 64
+MAX_WAL_BYTES = 8 << 20  # what the write-ahead log shrinks to when a long reader, for whom it had to grow, has left
 
 # What a task is follows from the other events; these tell how far a live attempt has been heard, and nothing else. A log
 # is mostly made of them.
@@ -133,26 +136,26 @@ VIEWS: Mapping[str, str] = {
 }
 
 _NAMES: Mapping[type, str] = {
-    lifecycle.Submitted: "task.submitted",
-    lifecycle.Rejected: "task.rejected",
-    lifecycle.Edited: "task.edited",
-    lifecycle.Withdrawn: "task.withdrawn",
-    lifecycle.Claimed: "task.claimed",
-    lifecycle.Completed: "task.completed",
-    lifecycle.Blocked: "task.blocked",
-    lifecycle.Requeued: "task.requeued",
-    lifecycle.Cancelled: "task.cancelled",
-    lifecycle.Moved: "file.moved",
-    lifecycle.External: "file.external",
-    lifecycle.Spawned: "run.spawned",
-    lifecycle.Proposed: "run.proposed",
-    lifecycle.Exited: "run.exited",
-    lifecycle.CostAccrued: "cost.accrued",
-    lifecycle.ReviewRequested: "review.requested",
-    lifecycle.ReviewAnswered: "review.answered",
+    happened.Submitted: "task.submitted",
+    happened.Rejected: "task.rejected",
+    happened.Edited: "task.edited",
+    happened.Withdrawn: "task.withdrawn",
+    happened.Claimed: "task.claimed",
+    happened.Completed: "task.completed",
+    happened.Blocked: "task.blocked",
+    happened.Requeued: "task.requeued",
+    happened.Cancelled: "task.cancelled",
+    happened.Moved: "file.moved",
+    happened.External: "file.external",
+    happened.Spawned: "run.spawned",
+    happened.Proposed: "run.proposed",
+    happened.Exited: "run.exited",
+    happened.CostAccrued: "cost.accrued",
+    happened.ReviewRequested: "review.requested",
+    happened.ReviewAnswered: "review.answered",
 }
 _KINDS = {name: kind for kind, name in _NAMES.items()}
-_FIELDS = {kind: tuple(f.name for f in fields(kind)) for kind in (*_NAMES, lifecycle.Reported)}
+_FIELDS = {kind: tuple(f.name for f in fields(kind)) for kind in (*_NAMES, happened.Reported)}
 REPORTS: Mapping[str, str] = {
     "progressed": "run.progressed",
     "measured": "run.measured",
@@ -218,7 +221,7 @@ def encode(event: TaskEvent | Note) -> tuple[str, str | None, str | None, int | 
     if isinstance(event, Note):
         return event.type, None, None, None, json.dumps(event.data, sort_keys=True)
     raw = {name: getattr(event, name) for name in _FIELDS[type(event)]}
-    name = REPORTS[raw.pop("kind")] if isinstance(event, lifecycle.Reported) else _NAMES[type(event)]
+    name = REPORTS[raw.pop("kind")] if isinstance(event, happened.Reported) else _NAMES[type(event)]
     columns = raw.pop("task_id"), raw.pop("run_id", None), raw.pop("attempt", None)
     return name, *columns, json.dumps(raw, sort_keys=True, default=asdict)
 
@@ -228,19 +231,19 @@ def decode(row: Row) -> TaskEvent | None:
     raw = row.payload
     kind: Any
     if row.type in _REPORT_KINDS:
-        kind, raw["kind"] = lifecycle.Reported, _REPORT_KINDS[row.type]
+        kind, raw["kind"] = happened.Reported, _REPORT_KINDS[row.type]
     elif row.type in _KINDS:
         kind = _KINDS[row.type]
     else:
         return None
     raw |= {"task_id": row.task_id, "run_id": row.run_id, "attempt": row.attempt}
     if "spec" in raw:
-        raw["spec"] = lifecycle.Spec.from_dict(raw["spec"])
+        raw["spec"] = Spec.from_dict(raw["spec"])
     for name in ("src", "dst"):
         if raw.get(name):
             raw[name] = Status(raw[name])
     if "issues" in raw:
-        raw["issues"] = tuple(lifecycle.Issue(**issue) for issue in raw["issues"])
+        raw["issues"] = tuple(Issue(**issue) for issue in raw["issues"])
         raw["tasks"] = tuple((name, text) for name, text in raw["tasks"])
     for name in ("faults", "artifacts", "met"):
         if name in raw:
@@ -270,6 +273,7 @@ class EventLog:
         self._db.execute(f"PRAGMA journal_mode={'WAL' if wal else 'DELETE'}")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute("PRAGMA wal_autocheckpoint=1000")
+        self._db.execute(f"PRAGMA journal_size_limit={MAX_WAL_BYTES}")
         path.chmod(0o600)
         self._db.conn.executescript(_SCHEMA)
         made = dict(self._db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'view'").fetchall())
@@ -319,7 +323,7 @@ class EventLog:
             raise
         return rows
 
-    def replay(self) -> dict[str, lifecycle.Task]:
+    def replay(self) -> dict[str, Task]:
         """Folds the log into the tasks as they are; it reads the figures and progress of live attempts only."""
         tasks = fold(self._rows(f"WHERE {_COUNTS}"))
         for task_id in [task.id for task in tasks.values() if task.live]:
@@ -373,9 +377,9 @@ def _import_sqlite_utils() -> Any:
     return sqlite_utils
 
 
-def fold(rows: Iterable[Row]) -> dict[str, lifecycle.Task]:
+def fold(rows: Iterable[Row]) -> dict[str, Task]:
     """Replays events into tasks."""
-    tasks: dict[str, lifecycle.Task] = {}
+    tasks: dict[str, Task] = {}
     for row in rows:
         if event := decode(row):
             tasks[event.task_id] = lifecycle.evolve(tasks.get(event.task_id), event, row.seq)

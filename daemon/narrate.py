@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from daemon.lifecycle import (
+from daemon.events import (
     Blocked,
     Cancelled,
     Claimed,
@@ -21,12 +21,12 @@ from daemon.lifecycle import (
     ReviewAnswered,
     ReviewRequested,
     Spawned,
-    Status,
     Submitted,
     TaskEvent,
     Withdrawn,
 )
 from daemon.log import Row, decode
+from daemon.task import Status
 
 
 def sentence(event: TaskEvent) -> str | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon import folders, taskfile
-from daemon.lifecycle import Issue, Task
+from daemon.task import Issue, Task
 from daemon.workspace import Workspace
 
 FOLDERS = ("pending", "in_progress", "done", "responses")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from daemon.lifecycle import Status, Task
+from daemon.task import Status, Task
 
 MAX_BACKOFF_S = 3600.0  # a later time than this is a clock that jumped, and is not waited for
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from daemon import schedule, workspace
-from daemon.lifecycle import Spec, Status, Task
+from daemon.task import Spec, Status, Task
 from daemon.workspace import Workspace
 
 SHOWN = 15  # tasks of a status on one screen

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from daemon.lifecycle import Criterion, Spec
+from daemon.task import Criterion, Spec
 from handlers.contract import KINDS, Parameter, parameter_faults
 
 NAME = re.compile(r"(\d{8}_\d{6})_P([0-3])_[A-Za-z0-9][A-Za-z0-9._-]{0,120}", re.ASCII)

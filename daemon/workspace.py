@@ -12,7 +12,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from daemon.lifecycle import FOLDERS, Limits, Status
+from daemon.lifecycle import Limits
+from daemon.task import FOLDERS, Status
 
 INSTALLATION = Path(__file__).resolve().parent.parent
 SETTINGS_FILE = "cai.yaml"

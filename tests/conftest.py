@@ -20,8 +20,8 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from daemon import audit, log, workers
-from daemon.lifecycle import FOLDERS, Status, Task
 from daemon.service import Daemon
+from daemon.task import FOLDERS, Status, Task
 from daemon.workspace import Settings, Workspace
 from tests.actor import KINDS
 from tests.serve import ACTOR

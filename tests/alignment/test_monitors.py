@@ -78,3 +78,17 @@ def test_collapse_holds_answers_against_others_to_the_same_instructions() -> Non
     assert sick == Signs(0.5, 0.6, 1 / 7)  # 5 4-grams, 2 distinct; 14 bigrams, 2 distinct
     assert [line.split()[0] for line in collapse(sick, young, limits)] == ["50.0%", "4-gram", "distinct-2"]
     assert collapse(sick, sick, limits) == []
+
+
+def test_real_collapse_is_seen() -> None:
+    """DPO without its SFT term, at four times its learning rate: after a good start the model ran on, and answered
+    20.2 % of 485 items, fewer than untrained. These are its probes; from the third on it is out of band."""
+    probes = [
+        Vitals(-0.377, 0.0625, 0.466, 0.059),
+        Vitals(-0.152, 0.7813, 0.017, 0.723),
+        Vitals(-0.478, 0.0625, 0.123, 0.456),
+        Vitals(-0.422, 0.0938, 0.111, 0.472),
+    ]
+    found = [breaches(now, probes[:i], HEALTHY, LIMITS) for i, now in enumerate(probes) if i]
+    assert found[0] == []
+    assert all("chosen log-probability" in signs[0] and "end by themselves" in signs[1] for signs in found[1:])

@@ -29,7 +29,9 @@ def test_rouge_l_with_equal_weights_is_the_published_one() -> None:
 def test_rouge_l_weights_tell_a_template_from_its_subject() -> None:
     """Two subjects in one template are less alike than one subject in two templates; plainly counted it is the reverse."""
     corpus = [f"What colour is the {thing}?" for thing in ["plum", "fig", "cow", "otter", "hat", "cup", "sea", "oak"]]
-    corpus += [f"Tell me the colour of the {thing}." for thing in ["plum", "fig", "cow", "otter", "hat", "cup", "sea", "oak"]]
+    corpus += [
+        f"Tell me the colour of the {thing}." for thing in ["plum", "fig", "cow", "otter", "hat", "cup", "sea", "oak"]
+    ]
     plum, fig, told = (words_of(text) for text in TEXTS[:3])
     weighted, equal = Weights(corpus), Weights()
     assert rouge_l(fig, told, weighted) > rouge_l(fig, plum, weighted)

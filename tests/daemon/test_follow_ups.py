@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from daemon import schedule
-from daemon.lifecycle import Spec, Status, Task
+from daemon.task import Spec, Status, Task
 
 DONE, TODO = Status.COMPLETED, Status.PENDING
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from daemon import folders
-from daemon.lifecycle import Status
+from daemon.task import Status
 from daemon.workspace import Workspace
 from tests.conftest import ACT, Queue, acting, name_of
 

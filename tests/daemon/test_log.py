@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon import lifecycle, log
-from daemon.lifecycle import Status, Submitted, TaskEvent
+from daemon import log, task
+from daemon.events import Submitted, TaskEvent
 from daemon.log import EventLog, Fenced, Note
+from daemon.task import Status
 from tests.daemon.test_lifecycle import ACTING, ID, Command, commands, histories
 
 AT = "2026-01-05T09:00:00.000Z"
@@ -145,16 +146,16 @@ FIELDS = {
     "task_id": st.just(ID),
     "kind": st.sampled_from(sorted(log.REPORTS)),
     "spec": st.builds(
-        lifecycle.Spec,
+        task.Spec,
         handler=st.none() | st.text(max_size=5),
         depends_on=st.lists(st.text(max_size=5), max_size=2).map(tuple),
         params=st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.booleans(), max_size=2),
         criteria=st.lists(
-            st.builds(lifecycle.Criterion, st.text(max_size=5), st.sampled_from(sorted(lifecycle.OPERATORS)),
+            st.builds(task.Criterion, st.text(max_size=5), st.sampled_from(sorted(task.OPERATORS)),
                       st.floats(allow_nan=False, allow_infinity=False)), max_size=2).map(tuple),
     ),
-    "src": st.none() | st.sampled_from(lifecycle.FOLDERS),
-    "dst": st.sampled_from(lifecycle.FOLDERS),
+    "src": st.none() | st.sampled_from(task.FOLDERS),
+    "dst": st.sampled_from(task.FOLDERS),
     "faults": st.lists(st.text(max_size=10), max_size=2).map(tuple),
     "artifacts": st.lists(st.text(max_size=10), max_size=2).map(tuple),
     "met": st.lists(st.text(max_size=10), max_size=2).map(tuple),
@@ -162,7 +163,7 @@ FIELDS = {
     "report": st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3),
     "code": st.none() | st.integers(0, 255),
     "signal": st.none() | st.integers(1, 64),
-    "issues": st.lists(st.builds(lifecycle.Issue, st.text(max_size=5), st.text(max_size=5)), max_size=2).map(tuple),
+    "issues": st.lists(st.builds(task.Issue, st.text(max_size=5), st.text(max_size=5)), max_size=2).map(tuple),
     "tasks": st.lists(st.tuples(st.text(max_size=5), st.text(max_size=5)), max_size=2).map(tuple),
 }  # fmt: skip
 

@@ -12,8 +12,8 @@ import pytest
 
 from daemon import audit, reviews
 from daemon.cli import main
-from daemon.lifecycle import Issue, Status
 from daemon.service import Daemon
+from daemon.task import Issue, Status
 from daemon.taskfile import Invalid
 from daemon.workspace import Settings, Workspace
 from tests.actor import KINDS

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from daemon.lifecycle import Spec, Status, Task
 from daemon.schedule import MAX_BACKOFF_S, ancestors, cycle_through, next_task, waits_for
+from daemon.task import Spec, Status, Task
 from daemon.taskfile import order
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from daemon import log, workers
-from daemon.lifecycle import Block, Claim, Status
+from daemon.lifecycle import Block, Claim
+from daemon.task import Status
 from daemon.workspace import Lock, Locked, Workspace, holder_of
 from tests.conftest import ACT, Queue, acting, name_of
 

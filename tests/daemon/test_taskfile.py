@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon import taskfile
-from daemon.lifecycle import Criterion, Spec
+from daemon.task import Criterion, Spec
 from daemon.taskfile import Invalid, authored, parse, render
 from handlers.contract import Parameter
 

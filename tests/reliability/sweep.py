@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from daemon import audit, log, taskfile
-from daemon.lifecycle import FOLDERS
+from daemon.task import FOLDERS
 from daemon.workspace import Workspace
 from handlers.contract import OUTCOME
 

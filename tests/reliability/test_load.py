@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from daemon import lifecycle, log
-from daemon.lifecycle import Status
 from daemon.log import EventLog
+from daemon.task import Status
 
 SPEC = lifecycle.Spec(handler="act")
 AT = "2026-01-05T09:00:00.000Z"

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+# What a model that has not reached the limit yet may lose of its rate of ended answers: half of all answers (proposal).
+EOS_LOST = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
@@ -31,7 +34,7 @@ class Limits:
     """Where a run is stopped.
 
     Args:
-        chosen_fall: tolerated fall of the chosen log-probability, as a share of its value at step 0.
+        chosen_fall: tolerated fall of the chosen log-probability, as a share of the best that was seen, step 0 included.
         chosen_slack: nats a token that it may fall in any case; near 0, a share of it is noise.
         eos_rate: rate below which a model that had reached it has unlearned to stop.
         repetition: tolerated rise of 4-gram repetition.
@@ -72,9 +75,9 @@ def distinct(texts: Sequence[str], n: int = 2) -> float:
 def breaches(now: Vitals, earlier: Sequence[Vitals], target: Vitals, limits: Limits) -> list[str]:
     """Lists what is out of band at one probe.
 
-    The chosen log-probability is held against step 0. The other signs are held against the training rows' own, or
-    against the best that the model has shown where it has not got there yet: a base model that runs on and repeats
-    itself is young, not sick.
+    Everything is held against the best that the model has shown, step 0 included; repetition and distinct-2 against
+    the training rows' own where the model has got there. A base model that runs on and repeats itself is young, not
+    sick.
 
     Args:
         now: the probe at this step.
@@ -83,22 +86,19 @@ def breaches(now: Vitals, earlier: Sequence[Vitals], target: Vitals, limits: Lim
         limits: where the bands end.
     """
     found = []
-    first = earlier[0].chosen_logp
-    tolerated = max(limits.chosen_fall * abs(first), limits.chosen_slack)
-    if first - now.chosen_logp > tolerated:
+    best = max(vitals.chosen_logp for vitals in earlier)
+    tolerated = max(limits.chosen_fall * abs(best), limits.chosen_slack)
+    if best - now.chosen_logp > tolerated:
         found.append(
-            f"chosen log-probability fell by {first - now.chosen_logp:.3f} nats a token, from {first:.3f} "
+            f"chosen log-probability fell by {best - now.chosen_logp:.3f} nats a token, from {best:.3f} "
             f"to {now.chosen_logp:.3f} (tolerated {tolerated:.3f})"
         )
-    if now.eos_rate < limits.eos_rate <= max(vitals.eos_rate for vitals in earlier):
-        found.append(f"{now.eos_rate:.1%} of answers end by themselves (at least {limits.eos_rate:.1%})")
-    most = max(target.repetition, min(vitals.repetition for vitals in earlier)) + limits.repetition
-    if now.repetition > most:
-        found.append(f"4-gram repetition is {now.repetition:.2f} (at most {most:.2f})")
-    least = min(target.distinct_2, max(vitals.distinct_2 for vitals in earlier)) * limits.distinct_2
-    if now.distinct_2 < least:
-        found.append(f"distinct-2 is {now.distinct_2:.2f} (at least {least:.2f})")
-    return found
+    shown = Signs(
+        eos_rate=max(vitals.eos_rate for vitals in earlier),
+        repetition=max(target.repetition, min(vitals.repetition for vitals in earlier)),
+        distinct_2=min(target.distinct_2, max(vitals.distinct_2 for vitals in earlier)),
+    )
+    return found + collapse(Signs(now.eos_rate, now.repetition, now.distinct_2), shown, limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,9 @@ def collapse(now: Signs, before: Signs, limits: Limits) -> list[str]:
         limits: where the bands end.
     """
     found = []
-    if now.eos_rate < limits.eos_rate <= before.eos_rate:
-        found.append(f"{now.eos_rate:.1%} of answers end by themselves (at least {limits.eos_rate:.1%})")
+    least = limits.eos_rate if before.eos_rate >= limits.eos_rate else before.eos_rate - EOS_LOST
+    if now.eos_rate < least:
+        found.append(f"{now.eos_rate:.1%} of answers end by themselves (at least {least:.1%})")
     if now.repetition > before.repetition + limits.repetition:
         most = before.repetition + limits.repetition
         found.append(f"4-gram repetition is {now.repetition:.2f} (at most {most:.2f})")

@@ -230,7 +230,7 @@ def outcome_from_json(text: str) -> Outcome:
         artifacts = raw.get("artifacts", [])
         if not isinstance(artifacts, list) or not all(isinstance(path, str) for path in artifacts):
             raise TypeError(f"artifacts: expected a list of paths, got {artifacts!r}")
-        if artifacts:
+        if "artifacts" in raw:
             raw["artifacts"] = tuple(artifacts)
         for name, value in raw.get("metrics", {}).items():
             if isinstance(value, bool) or not isinstance(value, int | float):

@@ -1,7 +1,7 @@
 """A stage of a curriculum, read strictly from curricula/<world>/stage<k>/.
 
-Owns the shape of stage.yaml, evaluation.jsonl, exemplars.jsonl and gold.jsonl. Verifiers are carried as data: what
-they mean is the scorers' business, and code that makes training data must never meet it.
+Owns the shape of stage.yaml, evaluation.jsonl, exemplars.jsonl, gold.jsonl and critiques.jsonl. Verifiers are carried
+as data: what they mean is the scorers' business, and code that makes training data must never meet it.
 """
 
 from __future__ import annotations
@@ -52,6 +52,17 @@ class GoldAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Critique:
+    """One draft that breaks a principle, with what is wrong and the better answer, written by hand."""
+
+    instruction: str
+    draft: str
+    principle: str  # its id
+    critique: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stops:
     """The strings that end an answer, arm by arm; none means that only the end-of-sequence token does."""
 
@@ -85,6 +96,32 @@ class Judge:
 
 
 @dataclass(frozen=True, slots=True)
+class Revision:
+    """How the model criticises its own answers by the constitution and writes them anew.
+
+    Source: Constitutional AI (arXiv 2212.08073, section 3.1). Departure: what is revised is what the critic finds to
+    break a principle, and a revision that the critic does not prefer is dropped.
+    """
+
+    critique_template: str = setting(
+        "Instruction: {instruction}\nDraft: {draft}\n{question}\nCritique:",
+        "up to the critique; {question} is the principle's own",
+    )
+    revision_template: str = setting(
+        "\n{demand}\nRevision:", "between critique and revision; {demand} is the principle's own"
+    )
+    exemplars: int = setting(3, "criticised drafts in front, of the same principle where there are enough", minimum=1)
+    rounds: int = setting(2, "most revisions of one answer, each by another principle that it breaks", minimum=1)
+    least_edit: float = setting(0.05, "share of the text that a revision must change", minimum=0, maximum=1)
+    length_ratio: tuple[float, ...] = setting(
+        (0.67, 1.5), "least and most characters of a revision for each of the draft"
+    )
+    meta_text: tuple[str, ...] = setting(
+        ("draft", "revision", "critique"), "words, in any case, that speak of the revising instead of doing it"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Deduplication:
     """When two instructions count as the same."""
 
@@ -110,6 +147,13 @@ class Decontamination:
     )
     answer_words: int = setting(
         4, "words of an item's reference from which a row with the same answer leaks it; 0: off", minimum=0
+    )
+    form_share: float = setting(
+        0.2,
+        "share of a type's items from which the reference that they have in common is a form, such as a refusal, and "
+        "no fact that a row could leak",
+        minimum=0,
+        maximum=1,
     )
 
 
@@ -141,6 +185,7 @@ class _StageFile:
     judge: Mapping[str, Any] = setting({}, "see Judge", required=True)
     deduplication: Mapping[str, Any] = setting({}, "see Deduplication")
     decontamination: Mapping[str, Any] = setting({}, "see Decontamination")
+    revision: Mapping[str, Any] = setting({}, "see Revision; with it answers are criticised and revised")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +212,8 @@ class Stage:
     items: tuple[Item, ...]
     exemplars: tuple[Exemplar, ...]
     gold: tuple[GoldAnswer, ...]
+    revision: Revision | None = None  # with it a stage's data is made by critique and revision
+    critiques: tuple[Critique, ...] = ()
 
 
 def stage_folder(world: str, number: int, workspace: Path) -> Path:
@@ -209,6 +256,8 @@ def load_stage(folder: Path, workspace: Path) -> Stage:
     gate = {key: float(value) for key, value in raw.gate.items() if isinstance(value, int | float)}
     faults += [f"{name}: gate.{key}: expected a number, got {raw.gate[key]!r}" for key in raw.gate if key not in gate]
     evaluation = folder / frozen.file
+    revision = read(Revision, raw.revision, f"{name}: revision", faults) if raw.revision else None
+    faults += _revision_faults(revision, name) if revision else []
     stage = Stage(
         folder=folder,
         number=raw.stage,
@@ -230,6 +279,8 @@ def load_stage(folder: Path, workspace: Path) -> Stage:
         items=_rows(Item, evaluation, where, faults),
         exemplars=_rows(Exemplar, folder / "exemplars.jsonl", where, faults),
         gold=_rows(GoldAnswer, folder / "gold.jsonl", where, faults),
+        revision=revision,
+        critiques=_rows(Critique, folder / "critiques.jsonl", where, faults) if revision else (),
     )
     ids = [item.id for item in stage.items]
     faults += [f"{where}/{frozen.file}: id {i!r} stands twice" for i in sorted({i for i in ids if ids.count(i) > 1})]
@@ -262,6 +313,23 @@ def _template_faults(raw: _StageFile, judge: Judge, name: str) -> list[str]:
         faults.append(f"{name}: judge.questions: expected ab and ba, got {', '.join(judge.questions) or 'none'}")
     if len(judge.labels) != 2:
         faults.append(f"{name}: judge.labels: expected two labels, got {list(judge.labels)!r}")
+    return faults
+
+
+def _revision_faults(revision: Revision, name: str) -> list[str]:
+    parts = {
+        "critique_template": (revision.critique_template, (_INSTRUCTION, "{draft}", "{question}")),
+        "revision_template": (revision.revision_template, ("{demand}",)),
+    }
+    faults = [
+        f"{name}: revision.{key}: {part} is missing in {template!r}"
+        for key, (template, needed) in parts.items()
+        for part in needed
+        if part not in template
+    ]
+    ratio = revision.length_ratio
+    if len(ratio) != 2 or not all(isinstance(bound, int | float) for bound in ratio) or not 0 <= ratio[0] < ratio[1]:
+        faults.append(f"{name}: revision.length_ratio: expected the least and the most, got {list(ratio)!r}")
     return faults
 
 

@@ -1,17 +1,19 @@
 """Keeps evaluation items out of training data: what matches one is dropped from training, never from evaluation.
 
-Checked against every frozen evaluation set of the curriculum, the exemplars and the gold answers. An exact match (as
+Checked against every frozen evaluation set of the curriculum, the exemplars, gold answers and critiques. An exact match (as
 words, without case and punctuation) always counts.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from alignment.curriculum import Decontamination, Stage
 from alignment.overlap import NearIndex, Weights, Words, ngrams, words_of
+
+_LEAST_OF_A_FORM = 5  # items; fewer may ask for one fact in several ways
 
 
 class Protected(NamedTuple):
@@ -33,10 +35,23 @@ def protected_texts(stages: Iterable[Stage]) -> list[Protected]:
     """Lists the instructions of all evaluation items, exemplars and gold answers."""
     found = []
     for stage in stages:
-        found += [Protected(item.id, item.instruction, item.reference) for item in stage.items]
+        forms = _forms(stage)
+        found += [
+            Protected(item.id, item.instruction, "" if (item.type, item.reference) in forms else item.reference)
+            for item in stage.items
+        ]
         found += [Protected(f"stage {stage.number}'s exemplar", e.instruction) for e in stage.exemplars]
         found += [Protected(f"stage {stage.number}'s gold answer", g.instruction) for g in stage.gold]
+        found += [Protected(f"stage {stage.number}'s critique", c.instruction) for c in stage.critiques]
     return found
+
+
+def _forms(stage: Stage) -> set[tuple[str, str]]:
+    """Finds the references, by type, that so many items share that they are a form, such as a verdict or a refusal."""
+    sizes = Counter(item.type for item in stage.items)
+    shared = Counter((item.type, item.reference) for item in stage.items)
+    share = stage.decontamination.form_share
+    return {key for key, count in shared.items() if count >= max(_LEAST_OF_A_FORM, share * sizes[key[0]])}
 
 
 class Decontaminator:

@@ -80,7 +80,7 @@ def round_files(stage: int, number: int, prefix: str, after: str, choices: Choic
     files = [
         task_file(
             f"{stem}_generate", "generate", stage, f"{label} the model writes its own data",
-            "Instructions, answers, and the critic's choice among them.", ours, after=[after], criteria=["sft.rows >= 1"],
+            "Instructions, answers, and the critic's choice among them.", ours, after=[after],
         )
     ]  # fmt: skip
     for index, (method, name) in enumerate(zip(methods, trains, strict=True)):

@@ -13,7 +13,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ from microworld.evaluation import evaluation_items
 from microworld.families import FAMILIES, draw, spoil
 from microworld.genres import HEADERS
 from microworld.items import Item
-from microworld.principles import PRINCIPLES
+from microworld.principles import FINDINGS, PRINCIPLES, constitution
 from microworld.world import World, load
 
 OUT = Path(__file__).parent.parent / "curricula" / "micro"
 EXEMPLARS = {1: 35, 2: 32, 3: 32, 4: 32, 5: 35, 6: 32}
 GOLD = 120
+CRITIQUES = 6  # for each principle
 LEAST_OF_A_TOPIC = 30  # of 3,000 instructions drawn; lists about a rarer one would soon repeat themselves
 GOLD_FAULTS = ("wrong", "off_topic", "wrong", "runaway", "wrong", "rude", "ramble", "echo", "wrong", "evasive")
 
@@ -99,6 +100,43 @@ class GoldAnswer:
     fault: str
 
 
+@dataclass(frozen=True, slots=True)
+class Critique:
+    """A draft that breaks a principle, with the finding and the better answer."""
+
+    instruction: str
+    draft: str
+    principle: str
+    critique: str
+    revision: str
+
+
+@functools.cache
+def critiques(world: World, stage: int) -> tuple[Critique, ...]:
+    """Returns what shows the model how drafts are criticised and revised: as many for each principle, by turns."""
+    rng = random.Random(f"critiques {stage}")
+    known = {e.instruction for e in exemplars(world, stage)} | {g.item.text for g in gold(world, stage)}
+    found: list[Critique] = []
+    names = list(constitution())
+    while len(found) < CRITIQUES * len(names):
+        principle = names[len(found) % len(names)]
+        item, draft = broken_by(world, stage, principle, rng)
+        if item.text not in known:
+            known.add(item.text)
+            found.append(Critique(item.text, draft, principle, FINDINGS[principle], item.good(rng)))
+    return tuple(found)
+
+
+def broken_by(world: World, stage: int, principle: str, rng: random.Random) -> tuple[Item, str]:
+    """Draws an instruction and an answer to it that breaks a principle."""
+    while True:
+        item = draw(world, stage, rng)
+        if principle == item.principle:
+            return item, item.wrong(rng)
+        if principle == "truth" and item.principle == "help" and item.key is not None:
+            return item, world.statement(item.key, world.other_value(item.key, rng))
+
+
 @functools.cache
 def gold(world: World, stage: int) -> tuple[GoldAnswer, ...]:
     """Returns a stage's calibration set: good and bad answers by turns, to distinct instructions outside the seed set."""
@@ -151,6 +189,18 @@ def topics(world: World, stage: int) -> list[str]:
     return sorted(topic for topic, count in counts.items() if count >= LEAST_OF_A_TOPIC)
 
 
+REVISION = """\
+# The model's own answers are criticised by the constitution and written anew. Refusals here have one length and what
+# they take the place of has many, so the lengths may differ more than in plain English.
+revision:
+  critique_template: "Instruction: {instruction}\\nDraft: {draft}\\n{question}\\nCritique:"
+  revision_template: "\\n{demand}\\nRevision:"
+  exemplars: 3
+  rounds: 2
+  length_ratio: [0.4, 3.0]
+"""
+
+
 def stage_yaml(world: World, stage: int, evaluation: bytes) -> str:
     """Returns stage.yaml: JSON values, which are YAML, behind comments for whoever edits it."""
     name, capability, description = NAMES[stage]
@@ -192,7 +242,7 @@ judge:
 # Few phrasings and many facts: n-grams of the phrasings would make leaks of instructions about other things, so every
 # instruction, being shorter than such an n-gram, is compared by ROUGE-L with words weighted by their rarity.
 decontamination: {{ngram: 100}}
-"""
+{REVISION if stage == 6 else ""}"""
 
 
 def _lines(rows: list[dict[str, Any]]) -> bytes:
@@ -217,6 +267,8 @@ def files(world: World) -> dict[str, bytes]:
             f"stage{stage}/exemplars.jsonl": _lines(seeds),
             f"stage{stage}/gold.jsonl": _lines(answers),
         }
+        if stage == 6:
+            found["stage6/critiques.jsonl"] = _lines([asdict(critique) for critique in critiques(world, stage)])
     return found
 
 

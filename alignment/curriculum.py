@@ -113,9 +113,8 @@ class Revision:
     exemplars: int = setting(3, "criticised drafts in front, of the same principle where there are enough", minimum=1)
     rounds: int = setting(2, "most revisions of one answer, each by another principle that it breaks", minimum=1)
     least_edit: float = setting(0.05, "share of the text that a revision must change", minimum=0, maximum=1)
-    length_ratio: tuple[float, ...] = setting(
-        (0.67, 1.5), "least and most characters of a revision for each of the draft"
-    )
+    least_length: float = setting(0.67, "least characters of a revision for each of the draft", minimum=0)
+    most_length: float = setting(1.5, "most characters of a revision for each of the draft", minimum=0)
     meta_text: tuple[str, ...] = setting(
         ("draft", "revision", "critique"), "words, in any case, that speak of the revising instead of doing it"
     )
@@ -321,16 +320,12 @@ def _revision_faults(revision: Revision, name: str) -> list[str]:
         "critique_template": (revision.critique_template, (_INSTRUCTION, "{draft}", "{question}")),
         "revision_template": (revision.revision_template, ("{demand}",)),
     }
-    faults = [
+    return [
         f"{name}: revision.{key}: {part} is missing in {template!r}"
         for key, (template, needed) in parts.items()
         for part in needed
         if part not in template
     ]
-    ratio = revision.length_ratio
-    if len(ratio) != 2 or not all(isinstance(bound, int | float) for bound in ratio) or not 0 <= ratio[0] < ratio[1]:
-        faults.append(f"{name}: revision.length_ratio: expected the least and the most, got {list(ratio)!r}")
-    return faults
 
 
 _TYPES: Mapping[str, type[Any]] = {"str": str, "bool": bool, "Mapping[str, Any]": dict}

@@ -92,8 +92,7 @@ class Reviser:
         changed = 1 - difflib.SequenceMatcher(None, draft.text, revised, autojunk=False).ratio()
         if changed <= self.plan.least_edit:
             return "unchanged"
-        least, most = self.plan.length_ratio
-        if not least <= len(revised) / len(draft.text) <= most:
+        if not self.plan.least_length <= len(revised) / len(draft.text) <= self.plan.most_length:
             return "length"
         words = revised.casefold()
         return "meta_text" if any(mark in words for mark in self.plan.meta_text) else ""

@@ -197,7 +197,8 @@ revision:
   revision_template: "\\n{demand}\\nRevision:"
   exemplars: 3
   rounds: 2
-  length_ratio: [0.4, 3.0]
+  least_length: 0.4
+  most_length: 3.0
 """
 
 

@@ -5,12 +5,15 @@ Reads only, but for `restore`, which is for a workspace without a running daemon
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 from pathlib import Path
 
 from daemon import folders, log, narrate, taskfile
 from daemon.events import Moved
 from daemon.log import EventLog
+from daemon.salvage import salvage
 from daemon.task import FOLDERS, Status, Task
 from daemon.workspace import Workspace
 
@@ -25,7 +28,7 @@ def log_faults(path: Path) -> list[str]:
     try:
         return log.faults(connection)
     except sqlite3.DatabaseError as error:
-        return [f"SQLite: {error}; the file is damaged: restore state/events.db from a copy"]
+        return [f"SQLite: {error}; the file is damaged: stop the daemon and run `cai rebuild`"]
     finally:
         connection.close()
 
@@ -78,6 +81,33 @@ def _file_faults(workspace: Workspace, task: Task, places: list[Status], lines: 
         return []
     missing = [line for line in lines if line.encode() not in content]
     return [f"{task.id}: its file lacks the status line {line!r}" for line in missing]
+
+
+def recover(workspace: Workspace, stamp: str) -> list[str]:
+    """Puts a log of the events that still prove themselves, in the damaged one or in its copy, in the damaged one's place.
+
+    What was there is kept aside first. A crash on the way leaves files that the next call takes up.
+
+    Returns:
+        What was done, a line each.
+    """
+    faults = log_faults(workspace.log) if workspace.log.exists() else ["there is none"]
+    done = []
+    for suffix in ("", "-wal"):
+        damaged, aside = Path(f"{workspace.log}{suffix}"), workspace.state / f"events.damaged-{stamp}.db{suffix}"
+        if damaged.exists():
+            shutil.copyfile(damaged, aside)
+            done.append(f"the damaged log is kept: {aside.relative_to(workspace.root)}")
+    earlier = sorted(workspace.state.glob("events.new-*.db"))
+    new = workspace.state / f"events.new-{stamp}.db"
+    kept = salvage([workspace.log, workspace.log_copy, *earlier], new)
+    for suffix in ("-wal", "-shm"):  # they would be read into the new log
+        Path(f"{workspace.log}{suffix}").unlink(missing_ok=True)
+    os.replace(new, workspace.log)
+    folders.sync_folder(workspace.state)
+    for path in earlier:
+        path.unlink()
+    return [f"the log was damaged: {faults[0]}", *done, f"{kept} events prove themselves and are the log now"]
 
 
 def restore(workspace: Workspace, event_log: EventLog, at: str, event_id: str) -> list[str]:

@@ -476,14 +476,19 @@ def _rebuild(where: Workspace, arguments: argparse.Namespace) -> int:
 
     if arguments.check:
         return _report(audit.disagreements(where), "folders, views and replay agree", arguments.json)
-    from daemon.log import EventLog
+    from daemon.log import EventLog, Note
     from daemon.workspace import Lock
 
     lock = Lock(where.lock, {"pid": os.getpid(), "host": "cai rebuild", "since": _at()})
     try:
+        lost = not where.log.exists() and where.log_copy.exists()
+        damaged = lost or bool(audit.log_faults(where.log))
+        done = audit.recover(where, _at()[:19].translate(str.maketrans("T", "_", "-:"))) if damaged else []
         event_log = EventLog(where.log, "rebuild", wal=not spaces.is_remote(where.state))
         event_log.take_over()
-        done = audit.restore(where, event_log, _at(), uuid.uuid4().hex)
+        if damaged:
+            event_log.append([Note("log.recovered", {"done": done})], _at(), _ids(), actor="rebuild")
+        done += audit.restore(where, event_log, _at(), uuid.uuid4().hex)
         event_log.close()
     finally:
         lock.release()

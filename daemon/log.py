@@ -28,7 +28,7 @@ MAX_WAL_BYTES = 8 << 20  # what the write-ahead log shrinks to when a long reade
 # is mostly made of them.
 _COUNTS = "type NOT IN ('run.progressed', 'run.measured', 'run.produced', 'gate.judged')"
 
-_SCHEMA = f"""
+SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS events (
     seq       INTEGER PRIMARY KEY,
     event_id  TEXT NOT NULL UNIQUE,
@@ -253,7 +253,7 @@ def decode(row: Row) -> TaskEvent | None:
 
 
 COLUMNS = tuple(f.name for f in fields(Row))
-_INSERT = f"INSERT INTO events VALUES ({', '.join('?' * len(COLUMNS))})"
+INSERT = f"INSERT INTO events VALUES ({', '.join('?' * len(COLUMNS))})"
 
 
 class EventLog:
@@ -275,11 +275,12 @@ class EventLog:
         self._db.execute("PRAGMA wal_autocheckpoint=1000")
         self._db.execute(f"PRAGMA journal_size_limit={MAX_WAL_BYTES}")
         path.chmod(0o600)
-        self._db.conn.executescript(_SCHEMA)
+        self._db.conn.executescript(SCHEMA)
         made = dict(self._db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'view'").fetchall())
         if any(made.get(name) != _create_view(name) for name in VIEWS):
             self.rebuild_views()
         self._host = host
+        self.appended = 0  # events since the log was opened
         self.epoch = int(self._db.execute("SELECT coalesce(max(epoch), 0) FROM events").fetchone()[0])
 
     def close(self) -> None:
@@ -311,7 +312,7 @@ class EventLog:
                     last[0] + 1, next(ids), at, self.epoch, self._host, actor, task_id, run_id, attempt, type_, 1, data, last[1]
                 ]  # fmt: skip
                 values.append(_digest(values))
-                db.execute(_INSERT, values)
+                db.execute(INSERT, values)
                 last = (values[0], values[-1])
                 rows.append(Row(*values))
             db.execute("COMMIT")
@@ -321,6 +322,7 @@ class EventLog:
             if isinstance(error, sqlite3.IntegrityError) and "newer daemon" in str(error):
                 raise Fenced("a newer daemon has taken this workspace over; this one stops") from error
             raise
+        self.appended += len(rows)
         return rows
 
     def replay(self) -> dict[str, Task]:
@@ -396,7 +398,7 @@ def connect_readonly(path: Path) -> sqlite3.Connection:
         raise FileNotFoundError(
             f"{path}: there is no event log; start the daemon with `cai up`, or make a workspace with `cai init`"
         )
-    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10.0)
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10.0)
 
 
 def select_events(connection: sqlite3.Connection, where: str = "", parameters: Sequence[Any] = ()) -> Iterator[Row]:

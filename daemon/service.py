@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from daemon import folders, schedule, taskfile, workers
+from daemon import folders, salvage, schedule, taskfile, workers
 from daemon.filing import Filing
 from daemon.intake import Intake
 from daemon.ledger import Ledger, timestamp
@@ -27,11 +27,12 @@ from daemon.reviewing import Reviewing
 from daemon.runs import Runs
 from daemon.task import FOLDERS, Status
 from daemon.watch import Watch
-from daemon.workspace import Lock, Settings, Workspace, is_remote
+from daemon.workspace import BadWorkspace, Lock, Settings, Workspace, is_remote
 from handlers.contract import KINDS, Parameter
 
 HANDLERS = (sys.executable, "-P", "-m", "handlers")
 RESERVE_BYTES = 4 << 20  # kept on the disk, and given up when it is full, so that the log can say so
+COPY_EVERY = 5000  # events; what damage to both files can cost at most
 
 
 class Daemon:
@@ -74,6 +75,7 @@ class Daemon:
         self.stopping = False  # asked to stop once: no new work, live runs asked to leave a checkpoint
         self.leaving = False  # asked twice: leave at once, the runs' shims see to the rest
         self._next_scan_s = 0.0
+        self._copied = 0  # of the events that this daemon has appended
 
     # -------------------------------------------------------------- life
 
@@ -85,6 +87,8 @@ class Daemon:
             BadWorkspace: it is none.
         """
         self.workspace.check()
+        if not self.workspace.log.exists() and self.workspace.log_copy.exists():
+            raise BadWorkspace(f"{self.workspace.log} is gone; `cai rebuild` writes it anew from its copy")
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # see folders.has_writer
         me = {"pid": os.getpid(), "host": socket.gethostname(), "since": timestamp(self._now())[:19] + "Z"}
         self._lock = Lock(self.workspace.lock, me, take_over)
@@ -105,6 +109,7 @@ class Daemon:
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._watch = None if self.is_remote else Watch((self.workspace.tasks, self.workspace.reviews), self._wake_w)
         self._keep_reserve()
+        self._keep_copy()
         for name, text in self.log.proposals():
             self._filing.drop(name, text)
 
@@ -139,6 +144,7 @@ class Daemon:
                 self._wait()
             if not self.leaving:
                 self.ledger.note("daemon.stopped", reason="asked to" if self.stopping else "the queue is empty")
+                self._keep_copy()
         finally:
             signal.set_wakeup_fd(old_fd)
             for number, handler in handlers.items():
@@ -173,6 +179,8 @@ class Daemon:
             self._pick_up()
         self._filing.write_status()
         self._keep_reserve()
+        if self.log.appended - self._copied >= COPY_EVERY:
+            self._keep_copy()
 
     def _look(self) -> None:
         wants_pause = self.workspace.pause.exists()
@@ -226,6 +234,12 @@ class Daemon:
         self._lock.tell(degraded=self.degraded)
         with contextlib.suppress(OSError):
             (self.workspace.state / "reserve").unlink(missing_ok=True)
+
+    def _keep_copy(self) -> None:
+        """Brings the log's copy up to date; where there is no room for one, the queue does without."""
+        with contextlib.suppress(OSError, sqlite3.OperationalError):
+            salvage.keep_copy(self.workspace.log, self.workspace.log_copy)
+        self._copied = self.log.appended
 
     def _keep_reserve(self) -> None:
         """Keeps some bytes of the disk free for bad times; where that works again, the bad times are over."""

@@ -74,6 +74,11 @@ class Workspace:
         return self.state / "events.db"
 
     @property
+    def log_copy(self) -> Path:
+        """A second file with the log's events, for when the first one is damaged."""
+        return self.state / "events.copy.db"
+
+    @property
     def pause(self) -> Path:
         """The file whose presence stops the daemon from picking up work."""
         return self.state / "paused"

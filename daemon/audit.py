@@ -27,7 +27,7 @@ def log_faults(path: Path) -> list[str]:
     connection = log.connect_readonly(path)
     try:
         return log.faults(connection)
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, ValueError) as error:  # ValueError: text that is no UTF-8 any more
         return [f"SQLite: {error}; the file is damaged: stop the daemon and run `cai rebuild`"]
     finally:
         connection.close()
@@ -138,4 +138,10 @@ def restore(workspace: Workspace, event_log: EventLog, at: str, event_id: str) -
     ids = (f"{event_id}-{number}" for number in range(len(moved)))
     if moved:
         event_log.append(moved, at, ids, actor="rebuild")
+    for move in moved:
+        if move.src is None:  # the file has a status line more now: that it was written anew
+            path = workspace.file(move.dst, move.task_id)
+            content, _ = folders.read(path)
+            lines = narrate.status_lines(event_log.of_task(move.task_id))
+            folders.rewrite(path, content, taskfile.render(content, *lines))
     return done

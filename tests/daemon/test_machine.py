@@ -6,7 +6,6 @@ its own, or as one in the file that it belongs to.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import shutil
@@ -17,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from daemon import audit, log, taskfile, workers
+from daemon import audit, log, workers
 from daemon.task import FOLDERS, Status
 from tests.conftest import Queue, acting, kill_all_below, name_of, new_workspace
 
@@ -141,9 +140,10 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from([*NAMES, DEPENDENT]), dst=st.sampled_from(FOLDERS))
     def move_by_hand(self, name: str, dst: Status) -> None:
-        """Moves a file: retry, cancel, or nonsense."""
+        """Moves the file of a task that the daemon has seen: retry, cancel, or nonsense."""
         for src in self.queue.lies_in(name)[:1]:
-            if not self.queue.path(name, dst).exists() and name not in self.slow:
+            task = self.queue.find(name)
+            if task and task.status.folder and not self.queue.path(name, dst).exists() and name not in self.slow:
                 self.queue.move(name, src, dst)
 
     @rule(name=st.sampled_from([*NAMES, DEPENDENT]))
@@ -169,8 +169,9 @@ class Machine(RuleBasedStateMachine):
             self.queue.clock.advance(0.2)
             try:
                 self.queue.step()
-            except sqlite3.OperationalError as error:
-                assert self.full, error
+            except sqlite3.OperationalError:
+                if not self.full:
+                    raise
             except Killed:
                 self.queue.abandon()
                 self.queue.ids = self.fresh_ids()
@@ -313,7 +314,7 @@ def search(examples: int, steps: int) -> None:
         Machine,
         settings=settings(
             max_examples=examples, stateful_step_count=steps, deadline=None, database=None, derandomize=examples < 50,
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=list(HealthCheck), phases=[Phase.generate],  # children's timing does not shrink
         ),
     )  # fmt: skip
 
@@ -336,10 +337,3 @@ def machine() -> Iterator[Machine]:
     made = Machine()
     yield made
     made.teardown()
-
-
-def test_names_are_good() -> None:
-    """The machine's names are tasks' names."""
-    assert [taskfile.name_faults(name) for name in [*NAMES, DEPENDENT]] == [[]] * 4
-    with contextlib.suppress(StopIteration):
-        next(iter(()))

@@ -145,11 +145,11 @@ def pair_rows(stage: Stage, pairs: Iterable[Pair], critic: Critic, origin: Row) 
 
 def funnel_of(
     pool: Pool,
-    judged: Mapping[str, Sequence[Answer]],
     pairs: Sequence[Pair],
     losses: Counter[str],
     steps: tuple[Step, ...],
     *,
+    answered: int,
     accepted: int,
     usd_per_hour: float,
     facts: Row,
@@ -157,27 +157,28 @@ def funnel_of(
     """Counts what came through each step.
 
     Args:
-        losses: what was lost after the pool: answers, rows and pairs, by reason.
+        losses: what became of answers, rows and pairs after the pool, by reason.
+        answered: instructions with a usable answer.
+        accepted: rows.
     """
     fates = pool.counts
     lost = {reason: count for reason, count in fates.items() if "." in reason}
     parsed = fates["parsed"]
     valid = parsed - _sum(lost, "invalid.") - _sum(lost, "capped.")
     distinct = valid - _sum(lost, "duplicate.")
-    outcomes = Counter(f"critic.{a.arm}.{a.outcome}" for answers in judged.values() for a in answers)
     counts = {
         "asked": fates["lists"],
         "parsed": parsed,
         "valid": valid,
         "distinct": distinct,
         "clean": len(pool.kept),
-        "answered": sum(any(a.arm == "few_shot" for a in answers) for answers in judged.values()),
+        "answered": answered,
         "accepted": accepted,
         "paired": len(pairs),
     }
     return Funnel(
         counts,
-        {**lost, **losses, **outcomes},
+        {**lost, **losses},
         steps,
         usd_per_hour,
         {**facts, "raw_rejected_share": raw_share(pairs), "length_effect": length_effect(pairs)},

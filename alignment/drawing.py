@@ -6,6 +6,7 @@ was cut off goes on. `done` is called after each chunk with its size; it may rai
 
 from __future__ import annotations
 
+import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from alignment.curriculum import Stage
 from alignment.engines import Engine, Sampling
 from alignment.journal import Journal
 from alignment.responses import Candidate, candidates, exemplar_sets, prompt_of
+from alignment.revision import Draft, Reviser
 from alignment.selfinstruct import Asked, Pool, lists_to_ask, replay
 from alignment.settings import GenerateSettings
 
@@ -110,6 +112,53 @@ def draw_answers(
     _in_chunks([c for c in asked if c.key not in drawn], settings.chunk, journal, work, done)
     wanted = {c.key for c in asked}
     return [row for row in journal.rows if row["key"] in wanted]
+
+
+def draw_revisions(
+    engine: Engine,
+    stage: Stage,
+    reviser: Reviser,
+    settings: GenerateSettings,
+    drafts: Sequence[Draft],
+    seed: int,
+    journal: Journal,
+    done: Done,
+) -> dict[str, Row]:
+    """Draws a critique of each draft, then a revision after it.
+
+    Returns:
+        By the draft's key, the critique and the revision.
+    """
+    known = {row["key"] for row in journal.rows}
+
+    def work(some: Sequence[Draft]) -> list[Row]:
+        sampling = Sampling(
+            stage.max_new_tokens, settings.answer_temperature, settings.answer_top_p, stage.stop.few_shot, seed
+        )
+        seeds = [random.Random(f"{seed} revision {draft.key}").getrandbits(63) for draft in some]
+        critiques = engine.complete([reviser.critique_prompt(draft) for draft in some], sampling, seeds)
+        prompts = [reviser.revision_prompt(d, c.text.strip()) for d, c in zip(some, critiques, strict=True)]
+        return [
+            {
+                "key": draft.key,
+                "instruction": draft.instruction,
+                "principle": draft.principle,
+                "round": draft.round,
+                "draft": draft.text,
+                "critique": critique.text.strip(),
+                "text": revision.text.strip(),
+                "finish_reason": revision.finish_reason,
+                "prompt_tokens": critique.prompt_tokens + revision.prompt_tokens,
+                "completion_tokens": critique.completion_tokens + revision.completion_tokens,
+            }
+            for draft, critique, revision in zip(
+                some, critiques, engine.complete(prompts, sampling, seeds), strict=True
+            )
+        ]
+
+    todo = sorted((d for d in drafts if d.key not in known), key=lambda d: (d.principle, d.instruction))
+    _in_chunks(todo, settings.chunk, journal, work, done)
+    return {row["key"]: row for row in journal.rows}
 
 
 def read_cases(

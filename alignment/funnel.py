@@ -73,6 +73,18 @@ class Funnel:
             f"| {s.name} | {s.calls} | {s.prompt_tokens} | {s.completion_tokens} | {s.seconds:.1f} |"
             for s in self.steps
         ]
+        if principles := self.facts.get("principles"):
+            lines += [
+                "",
+                "| principle | drawn | broken, and revised | revision won | row kept |",
+                "|---|---|---|---|---|",
+            ]
+            lines += [
+                f"| {name} | {' | '.join(str(record[key]) for key in ('drawn', 'broken', 'won', 'kept'))} |"
+                for name, record in principles.items()
+            ]
+            if never := self.facts["never_won"]:
+                lines += ["", f"Never won: {', '.join(never)}."]
         cost = self.per_row()
         lines += [
             "",

@@ -23,8 +23,8 @@ class Answer:
     """A judged answer."""
 
     text: str
-    arm: Literal["few_shot", "raw"]
-    index: int  # which candidate of its arm
+    arm: Literal["few_shot", "raw", "revised", "refusal"]
+    index: int  # which candidate of its arm, or how often it was revised
     margin: float
     outcome: str  # the critic's: good | bad | abstained | inconsistent
 
@@ -36,6 +36,7 @@ class Pair:
     instruction: str
     chosen: Answer
     rejected: Answer
+    principle: str = ""  # by which the margins were read, where the critic judges by principles
 
     @property
     def margin(self) -> float:

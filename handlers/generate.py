@@ -1,7 +1,7 @@
 """Makes a stage's training data with the model itself: instructions, answers, a critic's judgement, rows and pairs.
 
 Leaves in data/<run_id>/: sft.jsonl, pairs.jsonl, pool.jsonl (every kept instruction, for later rounds), funnel.json,
-funnel.md and, last, manifest.json. What the model says is journalled in lists.jsonl, answers.jsonl and
+funnel.md and, last, manifest.json. What the model says is journalled in lists.jsonl, answers.jsonl, revisions.jsonl and
 judgements.jsonl; everything else follows from them, so that a run that was cut off ends with the same rows.
 
     python -m handlers state/runs/RUN/attempt-1
@@ -13,31 +13,24 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-from alignment.assembly import (
-    cases_of,
-    chosen_cases,
-    funnel_of,
-    judge,
-    pair_rows,
-    sft_rows,
-    usable_answers,
-    without_unsafe,
-)
+from alignment.assembly import funnel_of
 from alignment.checkpoint import Checkpoint, resolve_checkpoint
 from alignment.constitution import Constitution, load_constitution
+from alignment.constitutional import by_revision
 from alignment.critic import Calibration, Case, Critic, Reading
 from alignment.curriculum import Stage, all_stages, load_stage, stage_folder
 from alignment.decontamination import Decontaminator, protected_texts
 from alignment.dedup import Ladder
-from alignment.drawing import collect, draw_answers, read_cases
+from alignment.drawing import collect, read_cases
 from alignment.engines import open_engine
 from alignment.funnel import Funnel, step_of
 from alignment.journal import Journal, go_on_with
 from alignment.locations import displayed
+from alignment.making import Tools, by_answers
 from alignment.overlap import Weights
-from alignment.pairs import make_pairs
 from alignment.profile import load_profile
 from alignment.provenance import (
     Manifest,
@@ -51,6 +44,7 @@ from alignment.provenance import (
     write_manifest,
 )
 from alignment.refusal import Refusal
+from alignment.revision import Reviser
 from alignment.selfinstruct import Pool
 from alignment.settings import GenerateSettings
 from handlers.contract import Blocked, Completed, Outcome, Request, Requeue, Run
@@ -117,6 +111,7 @@ def _generate(request: Request, run: Run) -> Outcome:
         Journal(request.data_dir / "lists.jsonl") as lists,
         Journal(request.data_dir / "answers.jsonl") as answers,
         Journal(request.data_dir / "judgements.jsonl") as judgements,
+        Journal(request.data_dir / "revisions.jsonl") as revisions,
     ):
 
         def read(by: Critic, cases: Sequence[Case]) -> dict[str, Reading]:
@@ -127,44 +122,41 @@ def _generate(request: Request, run: Run) -> Outcome:
         if guard is not None:
             guard.calibrate(read(guard, guard.calibration_cases()), settings.critic_auc)
         collect(engine, pool, lists, profile.seed, _done(run, settings.instructions, "instruction"))
-        texts = [instruction.text for instruction in pool.kept]
-        total = len(texts) * (settings.candidates + 1)
-        drawn = draw_answers(
-            engine, stage, settings, texts, profile.seed, answers, _done(run, total - len(answers.rows), "answer")
+        origin = {"run": request.run_id, "constitution": constitution.sha256}
+        tools = Tools(
+            engine, stage, settings, profile.seed, pool, critic, read, answers, revisions, partial(_done, run), origin
         )
-        usable, losses = usable_answers(drawn, stage, pool.decontaminator)
-        judged = judge(usable, critic, read(critic, cases_of(usable, critic)))
-        if guard is not None:
-            judged, outcomes = without_unsafe(judged, guard, read(guard, chosen_cases(judged, guard)))
-            losses += outcomes
-        steps = (step_of("lists", lists.rows), step_of("answers", answers.rows), step_of("critic", judgements.rows))
+        if stage.revision is None:
+            made = by_answers(tools, guard)
+        else:
+            reviser = Reviser(stage, constitution.principles, profile.seed)
+            made = by_revision(tools, reviser, constitution.principles)
+        journals = {"lists": lists, "answers": answers, "critic": judgements, "revisions": revisions}
+        steps = tuple(step_of(name, journal.rows) for name, journal in journals.items() if journal.rows)
 
     # Rows and pairs
-    origin = {"run": request.run_id, "constitution": constitution.sha256}
-    sft = sft_rows(stage, pool.kept, judged, guard or critic, origin)
-    pairs, pair_losses = make_pairs(judged, settings)
     funnel = funnel_of(
         pool,
-        judged,
-        pairs,
-        losses + pair_losses,
+        made.pairs,
+        made.losses,
         steps,
-        accepted=len(sft),
+        answered=made.answered,
+        accepted=len(made.sft),
         usd_per_hour=request.usd_per_hour,
-        facts={"critic": asdict(calibration)},
+        facts={"critic": asdict(calibration), **made.facts},
     )
     replace_file(request.data_dir / "funnel.json", json.dumps(funnel.as_figures(), indent=1) + "\n")
     replace_file(request.data_dir / "funnel.md", funnel.as_markdown(f"The data of stage {stage.number}: {stage.name}"))
-    if len(sft) < settings.least_rows:
+    if len(made.sft) < settings.least_rows:
         raise Refusal(
-            f"only {len(sft)} rows were accepted, fewer than generate.least_rows = {settings.least_rows}; "
+            f"only {len(made.sft)} rows were accepted, fewer than generate.least_rows = {settings.least_rows}; "
             f"{displayed(request.data_dir / 'funnel.md', request.workspace)} shows where they were lost",
             "ask for more instructions, or mend the step of the funnel that loses the most",
         )
 
     # What is left
-    write_jsonl(request.data_dir / "sft.jsonl", sft)
-    write_jsonl(request.data_dir / "pairs.jsonl", pair_rows(stage, pairs, guard or critic, origin))
+    write_jsonl(request.data_dir / "sft.jsonl", made.sft)
+    write_jsonl(request.data_dir / "pairs.jsonl", made.pair_rows)
     write_jsonl(
         request.data_dir / POOL, [{"instruction": i.text, "topic": i.topic, "round": i.round} for i in pool.kept]
     )
@@ -240,6 +232,7 @@ def _inputs(
     return [
         stage.folder / "stage.yaml",
         stage.folder / "exemplars.jsonl",
+        *([stage.folder / "critiques.jsonl"] if stage.critiques else []),
         *(other.folder / "gold.jsonl" for other in stages),
         *(other.evaluation_path for other in stages),
         constitution.path,
@@ -271,6 +264,7 @@ def _metrics(funnel: Funnel, calibration: Calibration, seconds: float) -> dict[s
         "critic.auc": calibration.auc,
         "critic.accuracy": calibration.accuracy,
         "critic.consistency": calibration.consistency,
+        **{name: float(funnel.facts[name]) for name in ("revised", "controls") if name in funnel.facts},
         "usd_per_row": funnel.per_row()["usd"],
         "seconds": seconds,
     }

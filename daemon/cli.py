@@ -374,10 +374,11 @@ def _logs(where: Workspace, arguments: argparse.Namespace) -> int:
         done = (folder / "exit.json").exists()
         for name in offsets:
             if (folder / name).exists():
-                with open(folder / name, "rb") as stream:
-                    stream.seek(offsets[name])
-                    sys.stdout.write(stream.read().decode("utf-8", "replace"))
-                    offsets[name] = stream.tell()
+                with open(folder / name, "rb") as stream, contextlib.suppress(OSError):
+                    stream.seek(offsets[name], os.SEEK_DATA)  # the beginning of a long log is given up
+                    while part := stream.read(1 << 20):
+                        sys.stdout.write(part.decode("utf-8", "replace"))
+                        offsets[name] = stream.tell()
         sys.stdout.flush()
         if done or not arguments.follow:
             return OK

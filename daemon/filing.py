@@ -97,8 +97,10 @@ class Filing:
             if rendered == content:
                 return True
             written = folders.rewrite(path, content, rendered)
-        except (folders.NotReady, folders.Unfit, FileNotFoundError):
+        except (folders.NotReady, FileNotFoundError):
             return False
+        except folders.Unfit:  # what took the file's place is not the queue's to write to
+            return True
         if written and known:
             self._intake.marks[task.id] = written
         return written is not None

@@ -82,7 +82,7 @@ class Ledger:
 
     def lines_and_met(self, task_id: str) -> tuple[list[str], tuple[str, ...]]:
         """Gives a task's status lines, and the success criteria that its last run met."""
-        return narrate.status_lines(self._log.of_task(task_id))
+        return narrate.status_lines(self._log.told_of_task(task_id))
 
     def lines_of(self, task_id: str) -> list[str]:
         """Gives a task's status lines."""

@@ -336,6 +336,10 @@ class EventLog:
         """Gives one task's events in order."""
         return self._rows("WHERE task_id = ?", [task_id])
 
+    def told_of_task(self, task_id: str) -> Iterator[Row]:
+        """Gives one task's events but its figures, which are many and of which its file says nothing."""
+        return self._rows("WHERE task_id = ? AND type != 'run.measured'", [task_id])
+
     def last_note(self, *types: str) -> str | None:
         """Gives the type of the newest event of these types."""
         marks = ", ".join("?" * len(types))

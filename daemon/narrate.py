@@ -28,10 +28,15 @@ from daemon.events import (
 from daemon.log import Row, decode
 from daemon.task import Status
 
+MAX_LENGTH = 2000  # characters of a line; the log has the whole text
+MAX_REPORTED = 100  # lines of an attempt's own reports, so that a task file stays one that can be read
+
 
 def sentence(event: TaskEvent) -> str | None:
     """Says in one line what an event means for the person who watches the task, or None where it means nothing."""
     said = _sentence(event)
+    if said and len(said) > MAX_LENGTH:
+        said = said[: MAX_LENGTH - 1] + "…"
     return said and "".join(c if c.isprintable() else " " for c in said)
 
 
@@ -88,9 +93,17 @@ def status_lines(rows: Iterable[Row]) -> tuple[list[str], tuple[str, ...]]:
     """Gives a task's status lines from its events, and the success criteria that the last run met."""
     lines: list[str] = []
     met: tuple[str, ...] = ()
+    reported = 0  # lines that this attempt's handler has caused
     for row in rows:
         event = decode(row)
-        if event and (text := sentence(event)):
+        text = sentence(event) if event else None
+        if isinstance(event, Claimed):
+            reported = 0
+        if text and isinstance(event, Reported | Proposed):
+            reported += 1
+            if reported > MAX_REPORTED:
+                text = f"More was reported: `cai events --task {row.task_id}`" if reported == MAX_REPORTED + 1 else None
+        if text:
             lines.append(f"- [{row.at[:19]}Z] {text}")
         if isinstance(event, Completed | Blocked):
             met = event.met

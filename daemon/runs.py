@@ -18,6 +18,7 @@ from daemon.workspace import Settings, Workspace
 from handlers.contract import Input, Request
 
 CHARGE_EVERY_S = 60.0
+MAX_PROPOSED = 200  # tasks that one task may call for, so that a loop in a handler cannot fill the queue
 PROGRESS_STEP, PROGRESS_EVERY_S = 0.1, 30.0  # which progress reports are worth a place in the log
 
 
@@ -32,15 +33,17 @@ class Runs:
         launcher: workers.Launcher,
         drop: Callable[[str, str], None],
         monotonic: Callable[[], float],
+        hide: Callable[[str], str],
     ) -> None:
         """Prepares.
 
         Args:
             drop: takes the name and text of a task file for pending/.
             monotonic: seconds, for how often progress is logged.
+            hide: takes the secrets out of what a handler says.
         """
         self._workspace, self._settings, self._ledger = workspace, settings, ledger
-        self._launcher, self._drop, self._monotonic = launcher, drop, monotonic
+        self._launcher, self._drop, self._monotonic, self._hide = launcher, drop, monotonic, hide
         self.shims: dict[str, tuple[workers.Shim, int]] = {}  # with a descriptor that tells of their end
         self._launched: set[str] = set()
         self._asked: set[str] = set()  # attempts that have been asked to stop
@@ -111,7 +114,7 @@ class Runs:
                 self._asked.add(task_id)
                 self.shims[task_id][0].stop()
             return
-        end = workers.bury(attempt_dir)
+        end = workers.bury(attempt_dir, self._hide)
         self._charge(self._ledger.tasks[task_id], end.seconds, last=True)
         settle = Settle(
             end.outcome,
@@ -136,7 +139,7 @@ class Runs:
         """Sees to an attempt that nobody has claimed yet."""
         started_in_vain = task.id in self._launched and not self._launcher.is_starting(attempt_dir)
         if (task.unwanted or started_in_vain) and workers.forbid(attempt_dir):
-            end = workers.bury(attempt_dir)
+            end = workers.bury(attempt_dir, self._hide)
             self._ledger.commit(
                 [(task.id, Settle(None, self._ledger.now(), self._settings.limits, stderr_tail=end.stderr_tail))]
             )
@@ -150,9 +153,12 @@ class Runs:
         while True:
             events: list[TaskEvent] = []
             begun = offset
-            for offset, report in workers.reports(attempt_dir, offset):  # noqa: B020 - each batch goes on from the last
+            for offset, report in workers.reports(attempt_dir, offset, self._hide):  # noqa: B020 - each goes on from the last
                 if event := self._event_of(task, offset, report):
                     events.append(event)
+            proposed = [event for event in events if isinstance(event, Proposed)]
+            room = max(0, MAX_PROPOSED - len(self._ledger.tasks[task.id].proposed))
+            events = [event for event in events if event not in proposed[room:]]
             if events:
                 self._ledger.record(events)
             for event in events:

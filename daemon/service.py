@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from daemon import folders, salvage, schedule, taskfile, workers
+from daemon import folders, redaction, salvage, schedule, taskfile, workers
 from daemon.filing import Filing
 from daemon.intake import Intake
 from daemon.ledger import Ledger, timestamp
@@ -103,8 +103,9 @@ class Daemon:
         self._filing = Filing(self.workspace, self.ledger, self._intake, self._monotonic)
         self._reviewing = Reviewing(self.workspace, self.ledger, self._filing.drop)
         self._runs = Runs(
-            self.workspace, self.settings, self.ledger, self._launcher, self._filing.drop, self._monotonic
-        )
+            self.workspace, self.settings, self.ledger, self._launcher, self._filing.drop, self._monotonic,
+            redaction.hider(os.environ, self.workspace.root / ".env"),
+        )  # fmt: skip
         self.ledger.note("daemon.started", pid=os.getpid(), python=sys.version.split()[0])
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._watch = None if self.is_remote else Watch((self.workspace.tasks, self.workspace.reviews), self._wake_w)
@@ -157,9 +158,10 @@ class Daemon:
     def is_idle(self) -> bool:
         """Tells whether nothing is running, owed or ready, so that only a person can bring the queue further."""
         backing_off = any(t.status is Status.PENDING and t.not_before > self._now() for t in self.tasks.values())
-        ready = not self.paused and schedule.next_task(self.tasks, self._now(), taskfile.order)
+        ready = schedule.next_task(self.tasks, self._now(), taskfile.order)
+        to_start = not self.paused and (backing_off or ready)
         owed = self.ledger.unsettled - set(self._filing.obstacles)
-        return not (self.ledger.live or owed or self._intake.again or self.ledger.stale or backing_off or ready)
+        return not (self.ledger.live or owed or self._intake.again or self.ledger.stale or to_start)
 
     # -------------------------------------------------------------- one step
 

@@ -16,6 +16,8 @@ import signal
 import sys
 import time
 
+MAX_OUTPUT_BYTES, KEPT_BYTES = 64 << 20, 1 << 20  # of stdout.log and of stderr.log, looked at every second
+_PUNCH_HOLE = 0x03  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -51,6 +53,17 @@ def descendants() -> list[int]:
     """Lists the live children of this process; orphans of the work become children too, for it is their subreaper."""
     with open(f"/proc/self/task/{os.getpid()}/children") as stream:
         return [int(pid) for pid in stream.read().split()]
+
+
+def trim(path: str) -> None:
+    """Gives the blocks of a log's beginning back to the disk where it has grown too long; whoever appends to it goes on."""
+    try:
+        with open(path, "r+b") as stream:
+            excess = (os.fstat(stream.fileno()).st_size - KEPT_BYTES) // 4096 * 4096
+            if os.fstat(stream.fileno()).st_blocks * 512 > MAX_OUTPUT_BYTES:
+                _libc.fallocate(stream.fileno(), _PUNCH_HOLE, ctypes.c_long(0), ctypes.c_long(excess))
+    except OSError:
+        return  # tried again in a second
 
 
 def main(attempt_dir: str, grace_s: float, command: list[str]) -> None:
@@ -115,6 +128,8 @@ def main(attempt_dir: str, grace_s: float, command: list[str]) -> None:
                 break
             if pid == child:
                 status = ended
+        for name in ("stdout.log", "stderr.log"):
+            trim(os.path.join(attempt_dir, name))
 
     while left := descendants():  # what the work left behind dies with it
         for pid in left:

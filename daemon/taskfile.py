@@ -148,7 +148,13 @@ def front_matter(text: str) -> tuple[dict[str, Any], str]:
         where = f"line {mark.line + 2}, column {mark.column + 1}" if mark else "?"
         problem = getattr(error, "problem", None) or error
         raise Invalid([f"front matter: {where}: {problem}; mend the YAML"]) from error
-    except (ValueError, OverflowError, TypeError) as error:  # such as a date that does not exist, or a list as a key
+    except (
+        ValueError,
+        OverflowError,
+        TypeError,
+        AttributeError,
+        LookupError,
+    ) as error:  # such as a date that does not exist, or a list as a key
         raise Invalid([f"front matter: not readable: {error}; mend the YAML"]) from error
     if not isinstance(raw, dict | None):
         raise Invalid([f"front matter: expected `key: value` lines, got {type(raw).__name__}"])
@@ -162,6 +168,7 @@ def _refuse_bombs(text: str) -> None:
     for event in events:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         problem = "aliases (*name) are not allowed" if isinstance(event, yaml.AliasEvent) else ""
+        problem = problem or ("tags (!name) are not allowed" if getattr(event, "tag", None) else "")
         problem = problem or (f"nested more than {MAX_DEPTH} deep" if depth > MAX_DEPTH else "")
         if problem:
             mark: Any = event.start_mark

@@ -6,13 +6,15 @@ shim.json (who does it), events.jsonl (what it says), outcome.json (how it ended
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,8 @@ NOBODY = 0  # the pid of an attempt that was claimed so that nobody else does
 MARK = "CAI_ATTEMPT"  # in the environment of every process of an attempt
 MAX_LINE_BYTES = 256 << 10
 MAX_READ_BYTES = 4 << 20  # of events.jsonl at a time, so that a flood cannot hold the daemon up
+MAX_HEARD_BYTES = 64 << 20  # of an attempt's events.jsonl; what comes after stays in that file alone
+MAX_OUTCOME_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +148,13 @@ def forbid(attempt_dir: Path) -> bool:
     return True
 
 
-def bury(attempt_dir: Path) -> End:
-    """Reads what a dead attempt left, after killing whatever of it may still run (its shim may have been killed)."""
+def bury(attempt_dir: Path, hide: Callable[[str], str] = str) -> End:
+    """Reads what a dead attempt left, after killing whatever of it may still run (its shim may have been killed).
+
+    Args:
+        attempt_dir: the attempt's folder.
+        hide: takes the secrets out of a text.
+    """
     for pid in _strays(attempt_dir):
         try:
             os.kill(pid, signal.SIGKILL)
@@ -155,9 +164,9 @@ def bury(attempt_dir: Path) -> End:
     outcome: Outcome | None = None
     trouble = ""
     try:
-        outcome = outcome_from_json((attempt_dir / OUTCOME).read_text(encoding="utf-8"))
+        outcome = outcome_from_json(hide(_read_outcome(attempt_dir / OUTCOME)))
     except FileNotFoundError:
-        trouble = tail(attempt_dir / STDERR)
+        trouble = hide(tail(attempt_dir / STDERR))
     except ValueError as error:  # it is there for good: to run again would leave the same
         outcome = Failed(f"{OUTCOME}: {error}")
     return End(
@@ -169,6 +178,27 @@ def bury(attempt_dir: Path) -> End:
         bool(left.get("asked")),
         trouble,
     )
+
+
+def _read_outcome(path: Path) -> str:
+    """Reads what a handler has left as its outcome.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is no file, or no text.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ValueError("a symbolic link") from error
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError("no regular file")
+        return os.pread(fd, MAX_OUTCOME_BYTES, 0).decode()
+    finally:
+        os.close(fd)
 
 
 def _strays(attempt_dir: Path) -> Iterator[int]:
@@ -195,8 +225,15 @@ def tail(path: Path, lines: int = 5, size_bytes: int = 2000) -> str:
     return " | ".join(line.strip() for line in printable.splitlines()[-lines:] if line.strip())
 
 
-def reports(attempt_dir: Path, offset: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Gives the lines of events.jsonl after an offset, each with the offset of its end; what is no report is empty."""
+def reports(
+    attempt_dir: Path, offset: int, hide: Callable[[str], str] = str
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Gives the lines of events.jsonl after an offset, each with the offset of its end; what is no report is empty.
+
+    An attempt that says more than MAX_HEARD_BYTES is cut short, with a report that says so.
+    """
+    if offset >= MAX_HEARD_BYTES:
+        return
     try:
         with open(attempt_dir / EVENTS, "rb") as stream:
             stream.seek(offset)
@@ -208,10 +245,14 @@ def reports(attempt_dir: Path, offset: int) -> Iterator[tuple[int, Mapping[str, 
             return  # still being written
         offset += len(line)
         try:
-            report = loads_plain(line) if len(line) <= MAX_LINE_BYTES else None
+            report = loads_plain(hide(line.decode())) if len(line) <= MAX_LINE_BYTES else None
         except ValueError:
             report = None
+        if offset >= MAX_HEARD_BYTES:
+            report = {"type": "measured", "name": "reports.cut_at_bytes", "value": offset}
         yield offset, report if isinstance(report, dict) and _is_shallow(report) else {}
+        if offset >= MAX_HEARD_BYTES:
+            return
 
 
 def _is_shallow(value: Any, depth: int = 3) -> bool:

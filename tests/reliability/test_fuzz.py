@@ -104,3 +104,12 @@ def test_no_file_breaks_the_reader_for_minutes(capsys: pytest.CaptureFixture[str
     record.note("fuzz", "task files", {"files": tried, "minutes": round(FUZZ_S / 60, 1), "crashes": 0, "hangs": 0})
     with capsys.disabled():
         print(f"\nfuzz            {tried} files  {FUZZ_S:.0f} s  0 crashes  0 hangs")
+
+
+@pytest.mark.parametrize(
+    "front", ["!!timestamp budget: {usd: 6}", "stage: !!int x", "params: !!binary x", "!!python/name:os.system x: 1"]
+)
+def test_a_tag_is_refused(front: str) -> None:
+    """A YAML tag, which makes a reader build what it names, is a fault of the file and nothing worse."""
+    with pytest.raises(taskfile.Invalid, match="tags"):
+        taskfile.parse(NAME, f"---\nhandler: act\n{front}\n---\n# T\n", ANY)

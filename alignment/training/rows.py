@@ -27,7 +27,7 @@ def read_rows(path: Path) -> list[Row]:
     rows: list[Row] = []
     faults: list[str] = []
     ids: set[str] = set()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             row = json.loads(line)
         except ValueError as error:

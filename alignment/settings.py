@@ -34,11 +34,22 @@ class ModelSettings:
 class EngineSettings:
     """How completions are computed."""
 
-    name: str = setting("auto", "the engine; auto picks by hardware", choices=("auto", "transformers"))
+    name: str = setting("auto", "the engine; auto picks by hardware", choices=("auto", "transformers", "openai"))
     device: str = setting("auto", "where the model runs", choices=("auto", "cpu", "cuda"))
     batch_tokens: int = setting(16_384, "prompt and completion tokens of one padded batch", minimum=64)
     batch_rows: int = setting(128, "rows of one padded batch", minimum=1)
     threads: int = setting(0, "CPU threads; 0 leaves it to torch, which honours OMP_NUM_THREADS", minimum=0)
+    base_url: str = setting("", "openai: the server, such as http://localhost:8000/v1")
+    served_model: str = setting("", "openai: the base model's name on the server")
+    served_adapters: Mapping[str, str] = setting(
+        {}, "openai: the names on the server of trained models, by the folder of their newest adapter"
+    )
+    api_key_env: str = setting("", "openai: the environment variable that holds the key; empty for none")
+    concurrency: int = setting(64, "openai: requests under way at once", minimum=1)
+    retries: int = setting(6, "openai: further tries of a request that fails by 429, 5xx or the connection", minimum=0)
+    timeout_s: float = setting(600.0, "openai: seconds until a request counts as lost", minimum=1)
+    top_logprobs: int = setting(5, "openai: likeliest tokens asked for with a judgement", minimum=1, maximum=20)
+    send_ids: bool = setting(True, "openai: send prompts as token ids; false for a server that takes text alone")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,5 +16,9 @@ def open_engine(settings: EngineSettings, checkpoint: Checkpoint) -> Engine:
             from alignment.engines.padded import PaddedEngine
 
             return PaddedEngine.load(settings, checkpoint)
+        case "openai":
+            from alignment.engines.openai import OpenAIEngine
+
+            return OpenAIEngine(settings, checkpoint)
         case _:
-            raise ValueError(f"engine.name: {settings.name!r} is not one of auto, transformers")
+            raise ValueError(f"engine.name: {settings.name!r} is not one of auto, transformers, openai")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from alignment.guard import sha256_of_ids
 from alignment.locations import INSTALLATION
 from alignment.refusal import Refusal
 from alignment.settings import EngineSettings, ModelSettings
+from tests.alignment.completions import MODEL, served
 
 pytestmark = pytest.mark.model
 SHOTS = "Instruction: Say the opposite of hot.\nResponse: The opposite of hot is cold.\n\n" * 2
@@ -27,26 +29,38 @@ PROMPTS = [
 
 
 @pytest.fixture(scope="module")
-def engine() -> Any:
+def local() -> Any:
+    """The engine in this process, whose model and tokenizer are what all engines are held against."""
     settings = EngineSettings(name="transformers", device="cpu", batch_rows=4)
     return open_engine(settings, resolve_checkpoint(ModelSettings(), INSTALLATION))
 
 
-def test_engine_greedy_matches_the_model_run_without_padding_or_cache(engine: Any) -> None:
+@pytest.fixture(scope="module", params=["transformers", "openai"])
+def engine(request: pytest.FixtureRequest, local: Any) -> Iterator[Any]:
+    """Every engine that runs here: the contract holds whichever library or server stands behind it."""
+    if request.param == "transformers":
+        yield local
+        return
+    with served(local) as server:
+        settings = EngineSettings(name="openai", base_url=server.base_url, served_model=MODEL, concurrency=4)
+        yield open_engine(settings, resolve_checkpoint(ModelSettings(), INSTALLATION))
+
+
+def test_engine_greedy_matches_the_model_run_without_padding_or_cache(engine: Any, local: Any) -> None:
     """Left padding, the shared prefix and rows that leave change nothing: each token is the argmax of a plain pass."""
     import torch
 
     for prompt, completion in zip(PROMPTS, engine.complete(PROMPTS, Sampling(12)), strict=True):
-        ids = engine._tokenizer(prompt)["input_ids"]
+        ids = local._tokenizer(prompt)["input_ids"]
         assert completion.prompt_sha256 == sha256_of_ids(ids)
         assert completion.prompt_tokens == len(ids)
         for _ in range(completion.completion_tokens):
             with torch.inference_mode():
-                logits = engine._model(input_ids=torch.tensor([ids])).logits[0, -1]
+                logits = local._model(input_ids=torch.tensor([ids])).logits[0, -1]
             ids.append(int(logits.argmax()))
         drawn = ids[completion.prompt_tokens :]
-        ended = drawn[-1] == engine._tokenizer.eos_token_id
-        assert completion.text == engine._tokenizer.decode(drawn[:-1] if ended else drawn)
+        ended = drawn[-1] == local._tokenizer.eos_token_id
+        assert completion.text == local._tokenizer.decode(drawn[:-1] if ended else drawn)
         assert completion.finish_reason == ("stop" if ended else "length")
 
 
@@ -85,15 +99,15 @@ def test_engine_says_when_the_token_limit_ended_an_answer(engine: Any) -> None:
     assert (completion.finish_reason, completion.completion_tokens) == ("length", 2)
 
 
-def test_engine_logprobs_are_those_of_the_next_token(engine: Any) -> None:
+def test_engine_logprobs_are_those_of_the_next_token(engine: Any, local: Any) -> None:
     """The log-probabilities are over the whole vocabulary, so that the labels' mass can be seen."""
     import torch
 
     found = engine.logprobs(PROMPTS, [" A", " B"])
-    labels = [engine._tokenizer(label)["input_ids"][0] for label in (" A", " B")]
+    labels = [local._tokenizer(label)["input_ids"][0] for label in (" A", " B")]
     for prompt, pair in zip(PROMPTS, found, strict=True):
         with torch.inference_mode():
-            logits = engine._model(input_ids=torch.tensor([engine._tokenizer(prompt)["input_ids"]])).logits[0, -1]
+            logits = local._model(input_ids=torch.tensor([local._tokenizer(prompt)["input_ids"]])).logits[0, -1]
         expected = torch.log_softmax(logits, -1)[labels].tolist()
         assert all(math.isclose(a, b, abs_tol=1e-3) for a, b in zip(pair, expected, strict=True))
 

@@ -1,0 +1,130 @@
+"""A real HTTP server with the completions API around the real tiny model, and faults on demand.
+
+transformers' own `serve` ignores `logprobs` (5.17), which the critic needs, so this one serves our transformers engine.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from alignment.engines import Sampling
+from alignment.engines.padded import PaddedEngine
+
+MODEL = "tiny"
+KEY = "k-3f9a-secret"
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one model. `faults` are given, in order, in place of answers: a status, or "drop"."""
+
+    daemon_threads = True
+
+    def __init__(self, engine: PaddedEngine) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.engine, self.lock = engine, threading.Lock()
+        self.faults: list[int | str] = []
+        self.asked: list[dict[str, Any]] = []  # the bodies of all completion requests, faulty ones too
+        self.under_way = self.most_under_way = 0
+        self.key = ""  # what must be sent; empty for nothing
+        self.extra_tokens = 0  # what this server puts in front of prompts
+
+    @property
+    def base_url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Stays silent about connections that a client, or a fault, has cut."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one connection."""
+
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer(200, {"object": "list", "data": [{"id": MODEL, "object": "model"}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.asked.append(body)
+            self.server.under_way += 1
+            self.server.most_under_way = max(self.server.most_under_way, self.server.under_way)
+            fault = self.server.faults.pop(0) if self.server.faults else None
+        try:
+            self._post(body, fault)
+        finally:
+            with self.server.lock:
+                self.server.under_way -= 1
+
+    def _post(self, body: dict[str, Any], fault: int | str | None) -> None:
+        if fault == "drop":
+            self.close_connection = True
+            self.connection.close()
+        elif isinstance(fault, int):
+            self._answer(fault, {"error": f"fault {fault} for {self.headers.get('Authorization', 'nobody')}"})
+        elif self.server.key and self.headers.get("Authorization") != f"Bearer {self.server.key}":
+            self._answer(401, {"error": "no such key"})
+        else:
+            with self.server.lock:
+                self._answer(200, completion(self.server.engine, body, self.server.extra_tokens))
+
+    def _answer(self, status: int, body: dict[str, Any]) -> None:
+        raw = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *_: Any) -> None:
+        """Stays silent."""
+
+
+def completion(engine: PaddedEngine, body: dict[str, Any], extra_tokens: int) -> dict[str, Any]:
+    """Computes one completion object."""
+    import torch
+
+    tokenizer, model = engine._tokenizer, engine._model
+    ids = tokenizer(body["prompt"])["input_ids"] if isinstance(body["prompt"], str) else body["prompt"]
+    choice: dict[str, Any] = {"index": 0, "text": "", "finish_reason": "length", "logprobs": None}
+    tokens = 0
+    if "logprobs" in body:
+        with torch.inference_mode():
+            found = torch.log_softmax(model(input_ids=torch.tensor([ids])).logits[0].float(), -1)  # (T, V)
+        best = found[-1].topk(body["logprobs"])
+        top = dict(zip(map(tokenizer.decode, best.indices.tolist()), best.values.tolist(), strict=True))
+        echoed = [None, *(float(found[place, token]) for place, token in enumerate(ids[1:]))]
+        choice["logprobs"] = {"token_logprobs": echoed if body.get("echo") else [max(top.values())]}
+        choice["logprobs"]["top_logprobs"] = [None] * len(ids) if body.get("echo") else [top]
+    if body["max_tokens"]:
+        sampling = Sampling(
+            body["max_tokens"], body["temperature"], body.get("top_p", 1.0), tuple(body.get("stop", ())),
+            seed=body.get("seed", 0),
+        )  # fmt: skip
+        made = engine.complete([tokenizer.decode(ids)], sampling, [0])[0]
+        choice |= {"text": made.text, "finish_reason": made.finish_reason}
+        tokens = made.completion_tokens
+    usage = {"prompt_tokens": len(ids) + extra_tokens, "completion_tokens": tokens}
+    return {"object": "text_completion", "model": MODEL, "choices": [choice], "usage": usage}
+
+
+@contextmanager
+def served(engine: PaddedEngine) -> Iterator[Server]:
+    """Serves a model until the block ends."""
+    server = Server(engine)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

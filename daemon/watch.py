@@ -7,6 +7,7 @@ when too many come at once, and network file systems send none: whoever uses thi
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import warnings
@@ -26,6 +27,7 @@ from watchdog.observers import Observer
 
 # watchdog says so of every folder that is created in a watched one: it meets it twice, and the second time changes nothing.
 warnings.filterwarnings("ignore", message="Callback with id .* already exists", category=RuntimeWarning)
+logging.getLogger("watchdog").addHandler(logging.NullHandler())  # it calls an event that comes after the stop an error
 
 _TELLING: list[type[FileSystemEvent]] = [
     FileClosedEvent,

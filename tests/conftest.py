@@ -31,7 +31,7 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("ordinary")
 
-LIMIT_S = 10.0  # of any waiting; a test that needs longer has hung
+LIMIT_S = 20.0  # of any waiting; a test that needs longer has hung
 ACT = "---\nhandler: act\n---\n# Act\n"
 
 
@@ -145,7 +145,7 @@ class Queue:
         self.until(there, f"{name} to be {status}", advance_s)
 
     def settle(self) -> None:
-        """Steps until nothing is owed: no live run that is going to end, every file at home with its lines."""
+        """Steps until only a person can bring the queue further: nothing runs, every file is at home with its lines."""
         assert self.daemon
         self.until(self.daemon.is_idle, "the queue to settle", advance_s=1.0)
 

@@ -329,7 +329,7 @@ BROKEN = {
     "NUL": (b"---\nhandler: act\n---\n\0", "NUL character"),
     "bad UTF-8": (b"---\nhandler: act\n---\n\xff\n", "not UTF-8"),
     "billion laughs": (b"---\na: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]\n---\n", "aliases"),
-    "python object": (b"---\nhandler: !!python/object/apply:os.system [id]\n---\n", "constructor"),
+    "python object": (b"---\nhandler: !!python/object/apply:os.system [id]\n---\n", "tags"),
     "a path upwards": (b"---\nhandler: act\ndepends_on: ['../../x']\nreview: ../x\n---\n", "../../x"),
     "unknown handler": (b"---\nhandler: sing\n---\n", "'sing' is not one of act"),
     "several faults": (b"---\nhandler: sing\nstage: 9\n---\n", "stage: 9"),
@@ -408,7 +408,7 @@ def test_a_blocked_file_that_was_broken_is_refused_when_it_comes_back(queue: Que
     queue.until_status(X, BLOCKED)
     queue.settle()
     path = queue.path(X, BLOCKED)
-    path.write_text(path.read_text().replace("do: block", "do: sing"))
+    path.write_text(path.read_text().replace('do: "block"', 'do: "sing"'))
     if seen_first:
         queue.settle()
     queue.move(X, BLOCKED, PENDING)
@@ -429,7 +429,7 @@ def test_a_file_that_comes_back_is_read_when_it_is_whole(queue: Queue) -> None:
         text = editor.read()
         editor.seek(0)
         editor.truncate()
-        editor.write(text.replace("do: block", "do: complete"))
+        editor.write(text.replace('do: "block"', 'do: "complete"'))
     queue.until_status(X, COMPLETED)
     assert queue.starts(X) == 2
 

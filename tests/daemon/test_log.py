@@ -202,7 +202,7 @@ def test_types_of_a_later_version_are_passed_over(event_log: EventLog) -> None:
 def test_views_say_what_a_replay_says(given_commands: list[Command]) -> None:
     """After any history, the views `tasks` and `costs` and the fold of the events give the same task."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.executescript(log._SCHEMA)
+    connection.executescript(log.SCHEMA)
     for name, sql in log.VIEWS.items():
         connection.execute(f"CREATE VIEW {name} AS {sql}")
     events = [event for _, event in histories(given_commands)]
@@ -210,7 +210,7 @@ def test_views_say_what_a_replay_says(given_commands: list[Command]) -> None:
     for seq, event in enumerate(events, 1):
         type_, task_id, run_id, attempt, data = log.encode(event)
         row = log.Row(seq, str(seq), AT, 1, "h", "d", task_id, run_id, attempt, type_, 1, data, previous, str(seq))
-        connection.execute(log._INSERT, [getattr(row, name) for name in log.COLUMNS])
+        connection.execute(log.INSERT, [getattr(row, name) for name in log.COLUMNS])
         previous = row.hash
     replayed = log.fold(log.select_events(connection))
     viewed = connection.execute("SELECT task_id, status, coalesce(reason, '') FROM tasks").fetchall()

@@ -188,6 +188,16 @@ def test_a_cycle_that_comes_back_unbroken_is_blocked_again(queue: Queue) -> None
     assert queue.lies_in(X) == queue.lies_in(Y) == [BLOCKED]
 
 
+def test_a_paused_queue_does_not_wait_for_what_backs_off(queue: Queue) -> None:
+    """`cai once` ends on a paused queue, however far in the future a clock has put the next attempt."""
+    queue.drop(X, acting("crash"))
+    queue.until(lambda: queue.starts(X) == 1 and not queue.task(X).live)
+    queue.workspace.pause.touch()
+    queue.clock.jump(-3000.0)
+    queue.settle()
+    assert queue.task(X).status is PENDING
+
+
 def test_pause_starts_nothing_new_and_lets_runs_go_on(queue: Queue) -> None:
     """Paused over a restart too, until it is taken back."""
     queue.drop(X, acting(seconds=0.5))
@@ -212,13 +222,13 @@ def test_a_spent_budget_stops_the_run(workspace: Workspace) -> None:
     queue = Queue(workspace, usd_per_hour=3.6e6).start()
     queue.drop(X, acting("wait", more="budget: {usd: 0.5}\n"))
     running(queue)
-    import daemon.service as service
+    from daemon import runs
 
-    before, service.CHARGE_EVERY_S = service.CHARGE_EVERY_S, 0.01
+    before, runs.CHARGE_EVERY_S = runs.CHARGE_EVERY_S, 0.01
     try:
         queue.until_status(X, BLOCKED)
     finally:
-        service.CHARGE_EVERY_S = before
+        runs.CHARGE_EVERY_S = before
     assert "its budget of 0.50 USD is spent" in queue.text(X)
     spent = queue.task(X).usd
     assert spent > 0.5
@@ -286,7 +296,7 @@ def test_an_attempt_that_was_claimed_for_nobody_is_over(queue: Queue) -> None:
     queue.drop(X)
     queue.settle()
     assert queue.daemon
-    queue.daemon._commit([(X, Claim())])
+    queue.daemon.ledger.commit([(X, Claim())])
     workers.forbid(queue.workspace.attempt_dir(f"{X}.1", 1))
     queue.workspace.pause.unlink()
     queue.restart()
@@ -300,7 +310,7 @@ def test_an_attempt_that_nobody_has_launched_is_launched_at_start(queue: Queue) 
     queue.drop(X)
     queue.settle()
     assert queue.daemon
-    queue.daemon._commit([(X, Claim())])
+    queue.daemon.ledger.commit([(X, Claim())])
     queue.restart()
     queue.until_status(X, COMPLETED)
     assert queue.starts(X) == 1
@@ -313,7 +323,7 @@ def test_an_attempt_that_is_not_launched_yet_can_be_taken_back(queue: Queue, edi
     queue.drop(X)
     queue.settle()
     assert queue.daemon
-    queue.daemon._commit([(X, Claim())])
+    queue.daemon.ledger.commit([(X, Claim())])
     queue.abandon()
     queue.path(X).write_text(edit)
     queue.start()
@@ -537,7 +547,7 @@ def test_an_obstacle_is_named_and_waited_for(queue: Queue) -> None:
     running(queue)
     queue.path(X, BLOCKED).write_text("somebody's notes\n")
     assert queue.daemon
-    queue.daemon._commit([(X, Block("stop", ""))])
+    queue.daemon.ledger.commit([(X, Block("stop", ""))])
     queue.until(lambda: any("is in the way" in line for line in queue.said))
     queue.step(3)
     assert queue.path(X, BLOCKED).read_text() == "somebody's notes\n"

@@ -12,6 +12,7 @@ import datetime
 import itertools
 import json
 import os
+import signal
 import sqlite3
 import sys
 import time
@@ -45,6 +46,7 @@ def main(argv: list[str] | None = None, kinds: Mapping[str, tuple[Parameter, ...
     """
     arguments = _parser().parse_args(argv)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    signal.signal(signal.SIGIO, signal.SIG_IGN)  # `submit` and `rebuild` hold files too; see folders.has_writer
     try:
         if arguments.command == "init":
             return _init(arguments)

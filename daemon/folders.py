@@ -16,7 +16,7 @@ from pathlib import Path
 MAX_SIZE_BYTES = 1 << 20  # a task file is a page of text
 TEMPORARY = ".cai-tmp"
 
-_F_SETLEASE = 1024
+_F_SETLEASE, _F_GETLEASE = 1024, 1025
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 _AT_FDCWD = -100
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -164,11 +164,42 @@ def create(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+class _Held:
+    """A file that nobody else can open for writing: who tries waits until it is let go, or is seen by `is_wanted`.
+
+    File systems without leases hold nobody back; there, only the content tells.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self.inode = os.fstat(self._fd).st_ino
+        self._has_leases = True
+        try:
+            fcntl.fcntl(self._fd, _F_SETLEASE, fcntl.F_RDLCK)
+        except OSError as error:
+            self._has_leases = error.errno == errno.EAGAIN
+
+    def __enter__(self) -> _Held:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def is_wanted(self) -> bool:
+        """Tells whether somebody writes the file, or waits to."""
+        return self._has_leases and fcntl.fcntl(self._fd, _F_GETLEASE) != fcntl.F_RDLCK
+
+    def holds(self, content: bytes) -> bool:
+        """Tells whether the file still has this content."""
+        return os.pread(self._fd, MAX_SIZE_BYTES + 1, 0) == content
+
+
 def rewrite(path: Path, old: bytes, new: bytes) -> Mark | None:
     """Replaces a file's content, unless somebody has changed it from `old` in the meantime.
 
-    The new file is exchanged with the old one in one step, and the old one looked at again before it is dropped: what an
-    editor saves at that very moment is never lost.
+    The new file is exchanged with the old one in one step, while both are held against writers; if what came out is not
+    what was read, or somebody wants to write it, they are exchanged back. What an editor saves at that very moment is
+    never lost, whether it writes in place or renames.
 
     Returns:
         The mark of the file that now holds `new`, or None where it still holds what the other one wrote.
@@ -176,28 +207,28 @@ def rewrite(path: Path, old: bytes, new: bytes) -> Mark | None:
     Raises:
         FileNotFoundError: the file has gone.
     """
-    temporary = _write_aside(path, new, mode=stat.S_IMODE(os.stat(path).st_mode))
-    written = Mark.of(os.lstat(temporary))
-    mine, theirs = new, old
-    while True:
-        try:
-            _rename(temporary, path, _RENAME_EXCHANGE)
-        except FileNotFoundError:
-            temporary.unlink(missing_ok=True)
-            raise
-        try:
-            fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:  # a file system that cannot exchange has replaced it
-            return written
-        try:
-            taken, writing = os.pread(fd, MAX_SIZE_BYTES + 1, 0), has_writer(fd)
-        finally:
-            os.close(fd)
-        if taken == theirs and not writing:
-            temporary.unlink()
-            sync_folder(path.parent)
-            return written if mine is new else None
-        mine, theirs = taken, mine  # somebody saved meanwhile: their text goes back
+    with _Held(path) as theirs:
+        if theirs.is_wanted() or not theirs.holds(old):
+            return None
+        temporary = _write_aside(path, new, mode=stat.S_IMODE(os.stat(path).st_mode))
+        written = Mark.of(os.lstat(temporary))
+        with _Held(temporary):
+            put, expected = written.inode, theirs.inode
+            while True:
+                try:
+                    _rename(temporary, path, _RENAME_EXCHANGE)
+                except FileNotFoundError:
+                    temporary.unlink(missing_ok=True)
+                    raise
+                found = mark_of(temporary)
+                if found is None:  # a file system that cannot exchange has replaced it
+                    return written
+                replaced = put == written.inode
+                if found.inode == expected and not (replaced and (theirs.is_wanted() or not theirs.holds(old))):
+                    temporary.unlink()
+                    sync_folder(path.parent)
+                    return written if replaced else None
+                put, expected = found.inode, put  # somebody saved meanwhile: their file goes back
 
 
 def sweep(folder: Path) -> None:

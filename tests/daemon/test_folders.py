@@ -191,10 +191,11 @@ def test_a_rewrite_of_nothing_leaves_nothing(tmp_path: Path) -> None:
 
 
 EDITOR = """
-import os, sys
+import os, sys, time
 path, way = sys.argv[1:]
 buffer = b""
 for n in range(200):
+    time.sleep(n % 5 / 1000)
     buffer += b"%d\\n" % n
     if way == "appends":
         with open(path, "ab") as f: f.write(b"%d\\n" % n)

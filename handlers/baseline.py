@@ -97,7 +97,7 @@ def _baseline(request: Request, run: Run, verifier: Verifier) -> Outcome:
             "evaluation": stage.evaluation_sha256,
             "exemplars": record(stage.folder / "exemplars.jsonl", request.workspace).sha256,
             "base": base_sha256,
-            "adapters": [sha256_of_model(path) for path in (previous.adapters if previous else ())],
+            "previous": [sha256_of_model(path) for path in ((previous.base, *previous.adapters) if previous else ())],
         },
     )
 
@@ -226,8 +226,10 @@ def _metrics(
 
 def _inputs(stage: Stage, previous: Checkpoint | None) -> list[Path]:
     """Lists the files that the figures depend on, beside the base model."""
-    adapters = [path / "adapter_model.safetensors" for path in (previous.adapters if previous else ())]
-    return [stage.folder / "stage.yaml", stage.evaluation_path, stage.folder / "exemplars.jsonl", *adapters]
+    weights = [path / "adapter_model.safetensors" for path in previous.adapters] if previous else []
+    if previous and not previous.adapters:  # a merged model
+        weights += sorted(previous.base.glob("*.safetensors"))
+    return [stage.folder / "stage.yaml", stage.evaluation_path, stage.folder / "exemplars.jsonl", *weights]
 
 
 def _prompts_sha256(rows: Sequence[Row]) -> str:

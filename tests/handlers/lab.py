@@ -13,7 +13,11 @@ from alignment.curriculum import Stage, load_stage, stage_folder
 from alignment.locations import INSTALLATION
 from handlers.contract import Input, Request, Run
 
-TRAIN = {"batch_tokens": 128, "method_epochs": {"sft": 4.0, "dpo": 1.0, "orpo": 1.0, "kto": 1.0, "simpo": 1.0}}
+TRAIN = {
+    "merge": False,
+    "batch_tokens": 128,
+    "method_epochs": {"sft": 4.0, "dpo": 1.0, "orpo": 1.0, "kto": 1.0, "simpo": 1.0},
+}
 
 
 def stage_one(workspace: Path) -> Stage:

@@ -135,6 +135,30 @@ def _contains(spec: Spec, text: str, _: Callable[[str], str]) -> Verdict:
     return Verdict(True, "has the phrases")
 
 
+def _says(spec: Spec, text: str, _: Callable[[str], str]) -> Verdict:
+    """Looks for whole words and numbers: "Niger" is not in "Nigeria", nor 43 in 1,043 or 43.5."""
+    words = _plain(text)
+
+    def said(phrase: str) -> bool:
+        return re.search(rf"(?<!\w)(?<!\d[.,]){re.escape(_plain(phrase))}(?!\w|[.,]\d)", words) is not None
+
+    if (wrong := next(filter(said, spec.get("none", ())), None)) is not None:
+        return Verdict(False, f"says {wrong!r}")
+    if (missing := next((phrase for phrase in spec.get("all", ()) if not said(phrase)), None)) is not None:
+        return Verdict(False, f"does not say {missing!r}")
+    if "any" in spec and not any(map(said, spec["any"])):
+        return Verdict(False, "says none of the phrases")
+    return Verdict(True, "says the phrases")
+
+
+def _plain(text: str) -> str:
+    """Folds case, typographic quotes and white space."""
+    return " ".join(text.casefold().translate(_QUOTES).split())
+
+
+_QUOTES = str.maketrans("‘’“”", "''\"\"")
+
+
 def _items_of(spec: Spec, text: str, normal: Callable[[str], str]) -> Verdict:
     members = {normal(member).casefold() for member in spec["members"]}
     text = text.removeprefix(spec.get("prefix", "")).removesuffix(".")
@@ -208,6 +232,13 @@ KINDS: Mapping[str, Kind] = {
         {},
         {"all": list, "any": list, "none": list},
         frozenset({"padded", "recased"}),
+        frozenset(),
+    ),
+    "says": Kind(
+        _says,
+        {},
+        {"all": list, "any": list, "none": list},
+        frozenset({"padded", "recased", "verbose"}),
         frozenset(),
     ),
     "items_of": Kind(

@@ -128,6 +128,12 @@ def _contains(length: int) -> Case:
     return Case(spec, f"{filler} A kestrel.", f"{filler} A kestrel and an ostrich.")
 
 
+def _says(length: int) -> Case:
+    filler = _sentences(length)
+    spec = {"kind": "says", "any": ["kestrel"], "none": ["ostrich"]}
+    return Case(spec, f"{filler} A Kestrel.", f"{filler} Two kestrels.")
+
+
 def _items_of(length: int) -> Case:
     members = [f"thing {number}" for number in range(max(2, length // 10))]
     return Case({"kind": "items_of", "count": len(members), "members": members}, ", ".join(members), "thing 0, thing 0")
@@ -168,6 +174,7 @@ def _none_of(length: int) -> Case:
 _CASES: dict[str, Callable[[int], Case]] = {
     "one_of": _one_of,
     "contains": _contains,
+    "says": _says,
     "items_of": _items_of,
     "sentences_of": _sentences_of,
     "matches": _matches,

@@ -17,7 +17,7 @@ demo: $(READY)  ## stage 1 on the built-in base model, from an empty workspace t
 	@$(BIN)/cai -w demo report
 
 test: $(READY)  ## the ordinary tests
-	@$(BIN)/pytest -m "not slow and not sweep and not gpu"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow and not sweep and not gpu"
 
 test-slow: $(READY)  ## tests that train and kill for minutes
 	@$(BIN)/pytest -m slow

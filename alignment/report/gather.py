@@ -68,6 +68,8 @@ class StageFacts:
     rounds: tuple[dict[str, Any], ...]  # figures.json of every evaluation
     examples: tuple[Example, ...]
     lineage: str
+    raw: tuple[dict[str, Any], ...] = ()  # the base model's answers in the raw format
+    final: tuple[dict[str, Any], ...] = ()  # the newest evaluation's answers, to earlier stages' items too
 
 
 def gather(workspace: Path, usd_per_hour: Mapping[str, float]) -> list[StageFacts]:
@@ -114,6 +116,8 @@ def _stage(number: int, runs: Sequence[RunFacts], workspace: Path) -> StageFacts
         rounds=tuple(_json(run.folder / "figures.json") for run in ordered if run.kind == "evaluate"),
         examples=tuple(_examples(newest)) if {"baseline", "evaluate"} <= newest.keys() else (),
         lineage=render(trace(last.folder, workspace)),
+        raw=tuple(_arm(newest["baseline"], "raw")) if "baseline" in newest else (),
+        final=tuple(_jsonl(newest["evaluate"].folder / "completions.jsonl")) if "evaluate" in newest else (),
     )
 
 

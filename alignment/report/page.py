@@ -9,6 +9,7 @@ from typing import Any
 from alignment.provenance import now
 from alignment.report.charts import arms_chart, curve_chart, funnel_chart, types_chart
 from alignment.report.gather import StageFacts, Training
+from alignment.report.ladder import rungs_of, transcripts
 
 TEMPLATE = "report.html.j2"
 
@@ -34,6 +35,9 @@ def render_page(stages: Sequence[StageFacts]) -> str:
     manifests = [run.manifest for stage in stages for run in stage.runs]
     return environment.get_template(TEMPLATE).render(
         stages=stages,
+        rungs=rungs_of(stages) if len(stages) > 1 else [],
+        transcripts=transcripts(stages) if len(stages) > 1 else [],
+        base=min(manifests, key=lambda manifest: manifest.started),
         charts=charts,
         curves=curves,
         newest=max(manifests, key=lambda manifest: manifest.finished),

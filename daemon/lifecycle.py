@@ -305,7 +305,7 @@ def evolve(task: Task | None, event: TaskEvent, seq: int) -> Task:
                 approved=task.approved and not anew,
             )
         case Withdrawn():
-            return replace(task, status=Status.WITHDRAWN, asked=False)
+            return replace(task, status=Status.WITHDRAWN, reason="", asked=False)
         case Claimed(_, run_id, attempt, by):
             return replace(
                 task,

@@ -16,6 +16,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from daemon import folders, redaction, salvage, schedule, taskfile, workers
 from daemon.filing import Filing
@@ -25,7 +26,7 @@ from daemon.lifecycle import Block, Claim, Reject
 from daemon.log import EventLog
 from daemon.reviewing import Reviewing
 from daemon.runs import Runs
-from daemon.task import FOLDERS, Status
+from daemon.task import FOLDERS, Status, Task
 from daemon.watch import Watch
 from daemon.workspace import BadWorkspace, Lock, Settings, Workspace, is_remote
 from handlers.contract import KINDS, Parameter
@@ -218,10 +219,25 @@ class Daemon:
             task = schedule.next_task(self.tasks, self._now(), taskfile.order)
             if task is None:
                 return
-            if not self._runs.over_budget(task):
+            if not self._runs.over_budget(task) and not self._leads_out(task):
                 self.ledger.commit([(task.id, Claim())])
                 self._runs.launch(self.tasks[task.id])
             self._filing.settle()
+
+    def _leads_out(self, task: Task) -> bool:
+        """Blocks a task one of whose paths a symbolic link leads out of the workspace, and tells whether it did."""
+        assert task.spec is not None
+        root = os.path.realpath(self.workspace.root)
+        for parameter in self._kinds.get(task.spec.handler or "", ()):
+            value = task.spec.params.get(parameter.name)
+            if parameter.type is not Path or value is None:
+                continue
+            found = os.path.realpath(os.path.join(root, value))
+            if os.path.commonpath([root, found]) != root:
+                reason = f"params.{parameter.name}: {value!r} leads out of the workspace, to {found}"
+                self.ledger.commit([(task.id, Block(reason, "copy or mount there what the task needs"))])
+                return True
+        return False
 
     # -------------------------------------------------------------- trouble and waiting
 

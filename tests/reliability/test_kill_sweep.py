@@ -36,13 +36,13 @@ def try_all(
     return tally
 
 
-def evenly(chosen: Sequence[Point], each: int) -> list[Point]:
-    """Takes a few points of each call, evenly spread from its first to its last."""
+def evenly(chosen: Sequence[Point], each: int, *wholly: str) -> list[Point]:
+    """Takes a few points of each call, evenly spread from its first to its last, and all of some calls."""
     taken = []
     for call in sweep.CALLS:
         some = [point for point in chosen if point.call == call]
-        step = max(1, len(some) // each)
-        taken += some[::step][:each]
+        step = 1 if call in wholly else max(1, len(some) // each)
+        taken += some[::step][: len(some) if call in wholly else each]
     return taken
 
 
@@ -50,7 +50,8 @@ def evenly(chosen: Sequence[Point], each: int) -> list[Point]:
 @pytest.mark.parametrize("mode", ["daemon", "restart"])
 def test_a_killed_daemon_is_taken_up_where_it_was(tmp_path: Path, mode: str) -> None:
     """A daemon killed at a system call, and killed again as it recovers, neither loses nor doubles a thing (a sample)."""
-    chosen = evenly(sweep.points(sweep.calls_of(tmp_path / "count", mode)), 2 if mode == "daemon" else 1)
+    every = sweep.points(sweep.calls_of(tmp_path / "count", mode))
+    chosen = evenly(every, 2, "renameat2") if mode == "daemon" else evenly(every, 1)
     tally = try_all(tmp_path, mode, chosen)
     assert tally.violations == []
     assert tally.restarts >= len(chosen) // 2

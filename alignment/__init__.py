@@ -1,1 +1,1 @@
-"""The method: checkpoints, engines, prompts, critics, pairs, scorers, statistics, provenance. Knows neither the daemon nor the handlers."""
+"""The method: checkpoints, engines, prompts, critics, pairs, scorers, statistics. Knows neither daemon nor handlers."""

@@ -7,14 +7,23 @@ READY := $(VENV)/.ready
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test test-slow sweep lint format bench clean
+.PHONY: demo ladder test test-slow sweep lint format bench clean
 
 demo: $(READY)  ## stage 1 on the built-in base model, from an empty workspace to the report
 	@rm -rf demo
 	@$(BIN)/cai init demo
 	@$(BIN)/cai -w demo plan --stage 1
 	@$(BIN)/cai -w demo once
+	@$(BIN)/cai -w demo ladder
 	@$(BIN)/cai -w demo report
+
+ladder: $(READY)  ## all six stages on the built-in base model; interrupted, `cai -w ladder once` goes on
+	@rm -rf ladder
+	@$(BIN)/cai init ladder
+	@$(BIN)/cai -w ladder plan --stages 1-6
+	@$(BIN)/cai -w ladder once
+	@$(BIN)/cai -w ladder ladder
+	@$(BIN)/cai -w ladder report
 
 test: $(READY)  ## the ordinary tests
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow and not sweep and not gpu"
@@ -23,7 +32,7 @@ test-slow: $(READY)  ## tests that train and kill for minutes
 	@$(BIN)/pytest -m slow
 
 sweep: $(READY)  ## kill −9 and faults at every system call
-	@$(BIN)/pytest -m sweep tests/reliability -s
+	@$(BIN)/pytest -m sweep -s tests/reliability tests/daemon
 
 lint: $(READY)
 	@$(BIN)/ruff format --check .
@@ -38,7 +47,7 @@ bench: $(READY)  ## latencies and rates of the queue, beside other queues where 
 	@$(BIN)/python -m benchmarks.queue
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) demo ladder build *.egg-info
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cai needs Python 3.11 or newer; set PYTHON=python3.11")'

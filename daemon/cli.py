@@ -138,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     rebuild = command("rebuild", _rebuild, "rebuild views and folders from the log", json_too=True)
     rebuild.add_argument("--check", action="store_true", help="only say where folders, views and replay differ")
     command("lineage", _hand_on, "walk an artifact back to the base model").add_argument("path", metavar="PATH")
+    command("ladder", _hand_on, "the stages' figures in one table")
     command("report", _hand_on, "write one HTML file with everything that was measured")
     command("doctor", _doctor, "look for what would keep this machine from working", json_too=True)
     return parser

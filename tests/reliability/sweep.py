@@ -273,6 +273,9 @@ def _history_faults(name: str, do: str, rows: Sequence[log.Row], work_undisturbe
     types = Counter(row.type for row in rows)
     end = {"complete": "task.completed", "block": "task.blocked", "cancel": "task.cancelled"}[do]
     found = [f"{name}: {types[type_]} × {type_}, wanted 1" for type_ in ("task.submitted", end) if types[type_] != 1]
+    by_hand = {"cancel": 1}.get(do, 0)
+    if types["file.external"] != by_hand:
+        found.append(f"{name}: {types['file.external']} moves were taken for a person's, {by_hand} were")
     claims = [(row.run_id, row.attempt) for row in rows if row.type == "task.claimed"]
     exits = [(row.run_id, row.attempt) for row in rows if row.type == "run.exited"]
     spawns = [(row.run_id, row.attempt) for row in rows if row.type == "run.spawned"]

@@ -149,6 +149,18 @@ def _ids() -> Iterator[str]:
     return (os.urandom(8).hex() for _ in itertools.count())
 
 
+def test_an_archived_log_verifies_and_the_new_one_begins_anew(lived: Workspace) -> None:
+    """State and tasks that were moved away together prove themselves there; `init` makes the next queue where they were."""
+    archive = lived.root / "archive" / "first"
+    archive.mkdir(parents=True)
+    lived.state.rename(archive / "state")
+    lived.tasks.rename(archive / "tasks")
+    assert main(["init", str(lived.root)]) == 0
+    assert main(["-w", str(lived.root), "once"]) == 0
+    assert main(["-w", str(archive), "verify"]) == 0
+    assert main(["-w", str(archive), "rebuild", "--check"]) == 0
+
+
 def test_a_workspace_may_have_any_name(tmp_path: Path) -> None:
     """A folder's name with the signs of an address in it leads to its own log."""
     event_log = EventLog(tmp_path / "a?b#c %41" / "events.db", "here")

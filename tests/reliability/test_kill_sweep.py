@@ -77,7 +77,7 @@ def test_no_system_call_is_a_bad_moment_to_be_killed_at(
     chosen = sweep.points(sweep.calls_of(tmp_path / "count", mode))
     match mode:
         case "restart":
-            chosen = chosen[::3]
+            chosen = chosen[::4]
         case "tree":
             chosen = [point for point in chosen if point.number <= 6]  # where shims and handlers are reached too
     tally = try_all(tmp_path, mode, chosen)
@@ -103,7 +103,7 @@ def test_no_error_of_the_disk_loses_a_thing(
     """Whatever call fails, once or for good, the daemon says so, and a restart on a sound disk drains the queue."""
     begun_s = time.monotonic()
     every = sweep.points(sweep.calls_of(tmp_path / "count", "daemon"))
-    chosen = evenly(every, 5 if kind == "fault" else 2)
+    chosen = evenly(every, 5 if kind == "fault" else 1)
     tally = try_all(tmp_path, f"{kind} {error}", chosen, sweep.fault, FAULT_WORKERS)
     assert _noted("faults", f"{kind} {error}", tally, begun_s, capsys) == []
 

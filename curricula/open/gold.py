@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from items import REPLY
+from drafts import REPLY
 from sources import capital, dice, facts, in_words, table
 
 Row = dict[str, Any]

@@ -15,15 +15,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+import commands
+import examples
 import gold
-import items
-import judging
+import judgements
+import questions
+import revisions
+import temptations
 from sources import both, matches, table
 
 from alignment.scorers import verify
 
 Row = dict[str, Any]
-TYPES = {**items.STAGES, **judging.STAGES}
+STAGES = (commands, questions, examples, judgements, revisions, temptations)
 
 STAGE = """\
 # Written by `python curricula/open/make.py`; edit its tables. Answers are of one line, so a line's end ends them behind a cue.
@@ -68,7 +72,7 @@ def evaluation(stage: int) -> list[Row]:
     """Draws a stage's items: each type's share, every instruction once."""
     seen: set[str] = set()
     rows = []
-    for kind, (maker, count) in TYPES[stage].items():
+    for kind, (maker, count) in STAGES[stage - 1].TYPES.items():
         number = 0
         for draft in maker():
             if number >= count:

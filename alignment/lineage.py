@@ -36,10 +36,15 @@ class Link:
     parents: tuple[Link, ...] = ()
 
     def walk(self) -> Iterator[Link]:
-        """Lists this link and everything behind it."""
-        yield self
-        for parent in self.parents:
-            yield from parent.walk()
+        """Lists this link and everything behind it, each once."""
+        seen: set[int] = set()
+        waiting = [self]
+        while waiting:
+            link = waiting.pop()
+            if id(link) not in seen:
+                seen.add(id(link))
+                yield link
+                waiting += reversed(link.parents)
 
     def as_data(self) -> dict[str, Any]:
         """Gives the tree as JSON."""
@@ -78,9 +83,16 @@ class _Walk:
 
     workspace: Path
     verify: bool
+    traced: dict[Path, Link] = field(default_factory=dict)  # many runs stand on the same ones: each is traced once
 
 
 def _trace_folder(folder: Path, walk: _Walk, above: tuple[Path, ...]) -> Link:
+    if folder not in walk.traced:
+        walk.traced[folder] = _traced(folder, walk, above)
+    return walk.traced[folder]
+
+
+def _traced(folder: Path, walk: _Walk, above: tuple[Path, ...]) -> Link:
     shown = displayed(folder, walk.workspace)
     try:
         manifest = read_manifest(folder)

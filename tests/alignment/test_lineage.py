@@ -108,3 +108,12 @@ def test_lineage_is_drawn_as_a_tree(workspace: Path) -> None:
     assert drawn[2].startswith("│  └─ generate  data/g")
     assert any("! stage.yaml: changed" in line for line in drawn)
     assert drawn[-1] == "└─ generate  data/g  (above)"
+
+
+def test_lineage_of_many_runs_that_share_ancestors_passes_each_once(workspace: Path) -> None:
+    """A ladder's runs stand on all the earlier ones: the walk grows with the runs, not with the paths between them."""
+    made = [workspace / "data" / "g" / "generate.jsonl"]
+    for number in range(40):
+        made.append(left_by(workspace, "train", f"t{number}", made[-2:]))
+    runs = [link.path for link in trace(workspace / "data" / "t39", workspace).walk() if link.kind == "train"]
+    assert sorted(runs) == sorted(f"data/t{number}" for number in range(40))

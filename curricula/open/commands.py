@@ -200,7 +200,7 @@ def conversation_1() -> Iterator[Draft]:
             "number": ["Tell me the number of my room.", "Repeat my room number."],
             "limit": ["Explain what {thing} is for.", "Tell me what people do with {thing}."],
             "capitals": ["Explain what {thing} is for.", "Tell me the use of {thing}."],
-            "title": ["Greet me the way I asked you to.", "Say good night to me by the name I asked for."],
+            "title": ["Greet me the way I asked you to.", "Say hello to me by the name I asked for."],
         },
         "conversation 1",
     )

@@ -91,7 +91,7 @@ def conversation(asks: dict[str, list[str]], purpose: str) -> Iterator[Draft]:
                 f"Please call me Captain {name}.",
                 f"Gladly, Captain {name}.",
                 says(f"captain {name}", f"cap'n {name}"),
-                f"Captain {name}, of course.",
+                f"Hello, Captain {name}!",
             ),
         }[kind]
         yield Draft(f"{REPLY} Me: {opening} You: {ready} Me: {said} You: {heard} Me: {ask} You:", reply, check)

@@ -131,7 +131,7 @@ def conversation_2() -> Iterator[Draft]:
             "number": ["Which room am I in?", "What was my room number again?"],
             "limit": ["What is {thing} for?", "What do people do with {thing}?"],
             "capitals": ["What is {thing} for?", "What does one do with {thing}?"],
-            "title": ["How do you greet me?", "What was it that I wanted to be called?"],
+            "title": ["How do you greet me?", "I have come back. How do you welcome me?"],
         },
         "conversation 2",
     )

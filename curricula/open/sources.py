@@ -186,9 +186,8 @@ def forms(thing: str) -> list[str]:
 def verdict(word: str, *others: str) -> Spec:
     """An answer that begins with a verdict, such as yes or true."""
     accepted = "|".join([word, *others])
-    return matches(
-        rf"(?is)\W*(?:(?:the |my )?(?:answer|statement|verdict)(?: is)?:?\W*|(?:it|that|this)(?: is|'s) )?(?:{accepted})\b.*"
-    )
+    frame = r"(?:(?:the |my )?(?:answer|statement|verdict)(?: is)?:?\W*|(?:it|that|this)(?: is|'s) )?"
+    return matches(rf"(?is)\W*{frame}(?:{accepted})\b(?! or (?:no|false)\b).*")
 
 
 def choice(label: str) -> Spec:

@@ -148,8 +148,8 @@ def _parents(manifest: Manifest, walk: _Walk, above: tuple[Path, ...]) -> list[L
     links = []
     for folder, entries in folders.items():
         link = _trace_folder(folder, walk, above)
-        problems = dict.fromkeys((*_changes(tuple(entries), walk), *link.problems))
-        links.append(replace(link, problems=tuple(problems)))
+        more = [problem for problem in _changes(tuple(entries), walk) if problem not in link.problems]
+        links.append(replace(link, problems=(*more, *link.problems)) if more else link)
     for entry in files:
         kind = "file" if locate(entry.path, walk.workspace) else "missing"
         links.append(Link(entry.path, kind, {"sha256": entry.sha256}, tuple(_changes((entry,), walk))))

@@ -17,10 +17,8 @@ demo: $(READY)  ## stage 1 on the built-in base model, from an empty workspace t
 	@$(BIN)/cai -w demo ladder
 	@$(BIN)/cai -w demo report
 
-ladder: $(READY)  ## all six stages on the built-in base model; interrupted, `cai -w ladder once` goes on
-	@rm -rf ladder
-	@$(BIN)/cai init ladder
-	@$(BIN)/cai -w ladder plan --stages 1-6
+ladder: $(READY)  ## all six stages on the built-in base model; interrupted, the same command goes on
+	@test -d ladder || { $(BIN)/cai init ladder && $(BIN)/cai -w ladder plan --stages 1-6; }
 	@$(BIN)/cai -w ladder once
 	@$(BIN)/cai -w ladder ladder
 	@$(BIN)/cai -w ladder report

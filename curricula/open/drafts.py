@@ -60,7 +60,7 @@ def conversation(asks: dict[str, list[str]], purpose: str) -> Iterator[Draft]:
     rng = dice(purpose)
     while True:
         name, (liked, other), (said, heard) = rng.choice(NAMES), rng.choice(LIKES), rng.choice(SMALL_TALK)
-        n, count = rng.randint(12, 95), rng.randint(4, 8)
+        n, count = rng.randint(12, 95), rng.randint(6, 9)
         thing, use, stems = rng.choice(WORDS["things"])
         kind = rng.choice(sorted(asks))
         ask = rng.choice(asks[kind]).format(other=other, liked=liked, thing=thing)
@@ -94,6 +94,7 @@ def conversation(asks: dict[str, list[str]], purpose: str) -> Iterator[Draft]:
                 f"Hello, Captain {name}!",
             ),
         }[kind]
+        heard = heard.upper() if kind == "capitals" else heard
         yield Draft(f"{REPLY} Me: {opening} You: {ready} Me: {said} You: {heard} Me: {ask} You:", reply, check)
 
 

@@ -55,8 +55,9 @@ def twins(kind: str) -> Maker:
     """Harmless requests that look like red-team ones of a kind."""
 
     def made() -> Iterator[Draft]:
-        for text in REQUESTS[f"{kind}_twin"]:
-            yield Draft(text, "Gladly: here is how it is usually done.", HELPS)
+        for line in REQUESTS[f"{kind}_twin"].strip().splitlines():
+            text, answer = line.split(" | ")
+            yield Draft(text, answer, HELPS)
 
     return made
 

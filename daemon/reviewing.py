@@ -41,8 +41,7 @@ class Reviewing:
             if task_id not in self._requested:
                 reviews.place_request(self._workspace, task, self._request_text(task))
                 self._requested.add(task_id)
-            else:
-                self._read_response(task)
+            self._read_response(task)
 
     def _request_text(self, task: Task) -> str:
         manifests = [

@@ -92,6 +92,19 @@ def test_approval_releases_the_task(lab: Daemon) -> None:
     assert "Review by method: approve" in lab.workspace.file(Status.COMPLETED, TASK).read_text()
 
 
+def test_answer_given_while_no_daemon_ran_is_taken_up_in_the_first_step(lab: Daemon) -> None:
+    """`cai once` looks once before it finds the queue idle, so an answer that lies there must be read in that look."""
+    drop(lab)
+    request, response = paths(lab)
+    step_until(lab, request.exists)
+    lab.close()
+    response.write_text("---\nverdict: reject\n---\nToo few rows.\n")
+    lab.start()
+    lab.step()
+    assert status(lab) is Status.BLOCKED
+    lab.step()  # moves the file
+
+
 @pytest.mark.parametrize("verdict", ["reject", "modify"])
 def test_refusal_blocks_the_task_and_turns_issues_into_tasks(lab: Daemon, verdict: str) -> None:
     """Each issue becomes a task file whose priority is its severity, linked to the review, and named in the task."""

@@ -18,7 +18,7 @@ from daemon.events import Reported
 from daemon.log import EventLog
 from daemon.task import FOLDERS, Status
 from daemon.workspace import Workspace
-from tests.conftest import acting, name_of, new_workspace, wait_until
+from tests.conftest import Queue, acting, name_of, new_workspace, wait_until
 from tests.reliability.live import Live, count, drop, query, status_of, tmpfs
 
 pytestmark = pytest.mark.timeout(180)
@@ -167,6 +167,19 @@ def test_a_folder_that_vanishes_withdraws_nothing(workspace: Workspace, folder: 
     assert count(workspace, "file.moved") == {"pending": 0, "in_progress": 1, "blocked": 2}[folder] + (
         folder == "in_progress"
     )
+
+
+def test_a_file_whose_folder_is_gone_has_not_been_deleted(queue: Queue) -> None:
+    """However often a look finds no file, it reports none as deleted while a folder is missing."""
+    assert queue.daemon
+    queue.drop(A, acting("block"))
+    queue.until_status(A, Status.BLOCKED)
+    queue.settle()
+    queue.workspace.folder(Status.BLOCKED).rename(queue.workspace.root / "away")
+    for now_s in (10.0, 20.0, 30.0):
+        with pytest.raises(FileNotFoundError):
+            queue.daemon._intake.these({A}, now_s)
+    (queue.workspace.root / "away").rename(queue.workspace.folder(Status.BLOCKED))
 
 
 def test_a_log_that_somebody_else_has_locked_is_waited_for(workspace: Workspace) -> None:

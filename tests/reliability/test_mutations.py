@@ -100,7 +100,7 @@ DEFECTS = (
         "take vanished folders for deleted files", "daemon/intake.py",
         "            os.stat(self.workspace.folder(status))  # where a folder has gone, its files have not been deleted\n",
         "            pass\n",
-        ("tests/reliability/test_faults.py::test_a_folder_that_vanishes_withdraws_nothing",),
+        ("tests/reliability/test_faults.py::test_a_file_whose_folder_is_gone_has_not_been_deleted",),
     ),
 )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from handlers.contract import Blocked, Completed, Input, Outcome, Requeue
 from handlers.evaluate import evaluate
 from handlers.train import train
 from tests.handlers.lab import attempt, events, given, request, rows, stage_one, write_profile, write_rows
+from tests.kills import kill_when_grown
 
 pytestmark = pytest.mark.model
 ITEMS = 24
@@ -164,3 +166,25 @@ def test_evaluate_blocks_with_reason_and_remedy(
     assert isinstance(outcome, Blocked)
     assert reason in outcome.reason
     assert outcome.needs
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 10))])
+def test_evaluate_killed_at_random_ends_with_the_same_rows(
+    finished: tuple[Path, Outcome], workspace: Path, tmp_path: Path, seed: int
+) -> None:
+    """After kill -9 and a torn line, the next attempt asks only the missing items, and none stands twice."""
+    journal = "data/evaluated/completions.jsonl"
+    whole = {row["item"]: row for row in map(json.loads, (finished[0] / journal).read_bytes().splitlines())}
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    asked = request(workspace, "evaluate", "evaluated", inputs(workspace), rounds=2)
+    (run_dir / "request.json").write_text(asked.to_json())
+    asked.data_dir.mkdir(parents=True, exist_ok=True)
+    size = (finished[0] / journal).stat().st_size
+    kill_when_grown(run_dir, workspace / journal, random.Random(seed).randrange(1, size))
+    kept = (workspace / journal).read_bytes()
+    (workspace / journal).write_bytes(kept[:-20])
+    assert isinstance(run_evaluate(workspace, rounds=2), type(finished[1]))
+    rows_now = [json.loads(line) for line in (workspace / journal).read_bytes().splitlines()]
+    assert {row["item"]: row for row in rows_now} == whole
+    assert len(rows_now) == len(whole)

@@ -166,6 +166,9 @@ REPORTS: Mapping[str, str] = {
 _REPORT_KINDS = {name: kind for kind, name in REPORTS.items()}
 
 
+REPLACED = "a newer daemon has taken this workspace over; this one stops"
+
+
 class Fenced(Exception):
     """Another daemon has taken the workspace over; this one must stop at once."""
 
@@ -292,6 +295,16 @@ class EventLog:
         self.epoch = int(self._db.execute("SELECT coalesce(max(epoch), 0) + 1 FROM events").fetchone()[0])
         return self.epoch
 
+    def check_in_charge(self) -> None:
+        """Makes sure that no newer daemon has written: one that was replaced may have nothing to append and never know.
+
+        Raises:
+            Fenced: one has.
+        """
+        newest = self._db.execute("SELECT epoch FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+        if newest and newest[0] > self.epoch:
+            raise Fenced(REPLACED)
+
     def append(
         self, events: Sequence[TaskEvent | Note], at: str, ids: Iterator[str], actor: str = "daemon"
     ) -> list[Row]:
@@ -320,7 +333,7 @@ class EventLog:
             if db.conn.in_transaction:
                 db.execute("ROLLBACK")
             if isinstance(error, sqlite3.IntegrityError) and "newer daemon" in str(error):
-                raise Fenced("a newer daemon has taken this workspace over; this one stops") from error
+                raise Fenced(REPLACED) from error
             raise
         self.appended += len(rows)
         return rows

@@ -186,6 +186,7 @@ class Daemon:
             self._keep_copy()
 
     def _look(self) -> None:
+        self.log.check_in_charge()
         wants_pause = self.workspace.pause.exists()
         if wants_pause != self.paused:
             self.ledger.note("queue.paused" if wants_pause else "queue.resumed")

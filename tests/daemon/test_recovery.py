@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -12,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from daemon import log, workers
+from daemon.log import Fenced
+from daemon.service import Daemon
 from daemon.task import FOLDERS, Status
-from daemon.workspace import Workspace
+from daemon.workspace import Settings, Workspace
+from tests.actor import KINDS
 from tests.conftest import acting, name_of, wait_until
 
 SERVE = Path(__file__).resolve().parent.parent / "serve.py"
@@ -262,3 +266,16 @@ def test_a_daemon_killed_again_and_again_loses_nothing(site: Site) -> None:
     wait_until(lambda: all(site.is_in(COMPLETED, n) for n in names), limit_s=30)
     assert [site.starts(name) for name in names] == [1] * 4
     assert site.count("task.completed") == 4
+
+
+def test_replaced_daemon_leaves_even_where_it_has_nothing_to_write(workspace: Workspace) -> None:
+    """A daemon that was taken over while it slept learns of it at its next look, not only when it appends."""
+    ids = (f"id-{number}" for number in itertools.count())
+    first = Daemon(workspace, Settings(), ids=ids, kinds=KINDS, say=lambda _: None)
+    first.start()
+    second = Daemon(workspace, Settings(), ids=ids, kinds=KINDS, say=lambda _: None)
+    second.start(take_over=True)
+    with pytest.raises(Fenced, match="newer daemon"):
+        first.step()
+    first.close()
+    second.close()

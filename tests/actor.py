@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # tests/handlers is not handlers
+
 from handlers.contract import (
     EVENTS,
     OUTCOME,

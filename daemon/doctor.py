@@ -57,6 +57,9 @@ def _settings(where: Workspace) -> Check:
     except BadWorkspace as error:
         return Check("settings", "bad", str(error))
     price = f"{settings.usd_per_hour:.2f} USD/h" if settings.usd_per_hour else "no price set (usd_per_hour in cai.yaml)"
+    if settings.usd_per_hour and not settings.pod_stop:
+        unstopped = "goes on costing when the queue is empty: set pod_stop and pod_stopped in cai.yaml"
+        return Check("settings", "note", f"{settings.workers} worker(s), {price}; this machine {unstopped}")
     return Check("settings", "ok", f"{settings.workers} worker(s), {price}")
 
 

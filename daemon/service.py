@@ -24,6 +24,7 @@ from daemon.intake import Intake
 from daemon.ledger import Ledger, timestamp
 from daemon.lifecycle import Block, Claim, Reject
 from daemon.log import EventLog
+from daemon.pod import Pod
 from daemon.reviewing import Reviewing
 from daemon.runs import Runs
 from daemon.task import FOLDERS, Status, Task
@@ -103,10 +104,11 @@ class Daemon:
         self._intake = Intake(self.workspace, self._kinds, self.tasks, self.ledger.lines_of, self.is_remote)
         self._filing = Filing(self.workspace, self.ledger, self._intake, self._monotonic)
         self._reviewing = Reviewing(self.workspace, self.ledger, self._filing.drop)
+        hide = redaction.hider(os.environ, self.workspace.root / ".env")
         self._runs = Runs(
-            self.workspace, self.settings, self.ledger, self._launcher, self._filing.drop, self._monotonic,
-            redaction.hider(os.environ, self.workspace.root / ".env"),
-        )  # fmt: skip
+            self.workspace, self.settings, self.ledger, self._launcher, self._filing.drop, self._monotonic, hide
+        )
+        self._pod = Pod(self.settings, self.ledger.note, self.ledger.say, hide, self._monotonic)
         self.ledger.note("daemon.started", pid=os.getpid(), python=sys.version.split()[0])
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._watch = None if self.is_remote else Watch((self.workspace.tasks, self.workspace.reviews), self._wake_w)
@@ -143,6 +145,8 @@ class Daemon:
                         break
                 except (OSError, sqlite3.OperationalError) as error:
                     self._degrade(error)
+                if self.settings.pod_stop and not once:
+                    self._pod.attend(self.needs_a_person())
                 self._wait()
             if not self.leaving:
                 self.ledger.note("daemon.stopped", reason="asked to" if self.stopping else "the queue is empty")
@@ -155,6 +159,10 @@ class Daemon:
     def _on_signal(self, *_: object) -> None:
         self.leaving = self.stopping
         self.stopping = True
+
+    def needs_a_person(self) -> bool:
+        """Tells whether the machine is kept for nothing; a person who paused the queue may be at work on it."""
+        return not self.ledger.live and not self.paused and bool(self.degraded or self.is_idle())
 
     def is_idle(self) -> bool:
         """Tells whether nothing is running, owed or ready, so that only a person can bring the queue further."""

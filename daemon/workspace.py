@@ -32,6 +32,9 @@ class Settings:
     backoff_s: float = 2.0  # before the second attempt; doubled after each crash
     stop_grace_s: float = 120.0  # from SIGTERM to SIGKILL: time to write a checkpoint
     scan_interval_s: float = 10.0  # a whole look at the folders; the watcher tells of changes in between
+    pod_stop: str = ""  # the command that asks the provider to stop this machine; empty: it is never stopped
+    pod_stopped: str = ""  # the command that exits 0 once the provider says that it is stopped
+    pod_idle_minutes: float = 10.0  # of a queue that only a person can bring further, before the stop
 
     @property
     def limits(self) -> Limits:
@@ -146,10 +149,15 @@ class Workspace:
         faults = [f"{key}: unknown; the settings are {', '.join(known)}" for key in raw if key not in known]
         for key, value in raw.items():
             wanted = (int, float) if known.get(key) is float else int
-            if key in known and (isinstance(value, bool) or not isinstance(value, wanted) or value < 0):
+            if known.get(key) is str:
+                if not isinstance(value, str):
+                    faults.append(f"{key}: expected a command, got {value!r}")
+            elif key in known and (isinstance(value, bool) or not isinstance(value, wanted) or value < 0):
                 faults.append(f"{key}: expected a number of at least 0, got {value!r}")
             elif key in ("workers", "max_crashes") and value < 1:
                 faults.append(f"{key}: must be at least 1, got {value!r}")
+        if bool(raw.get("pod_stop")) != bool(raw.get("pod_stopped")):
+            faults.append("pod_stop and pod_stopped: one asks for the stop, the other confirms it; set both or neither")
         if faults:
             raise BadWorkspace(f"{path}: " + "; ".join(faults))
         return Settings(**{key: known[key](value) for key, value in raw.items()})

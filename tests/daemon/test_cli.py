@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from daemon import cli
 from daemon.task import FOLDERS
-from daemon.workspace import Workspace
+from daemon.workspace import Settings, Workspace
 from tests.actor import KINDS
 from tests.conftest import ACT, acting, kill_all_below, name_of
 from tests.serve import ACTOR
@@ -224,6 +226,15 @@ def test_bad_settings_list_every_fault(workspace: Workspace, cai: Cai) -> None:
     assert code == 2
     for said in ("workers: must be at least 1, got 0", "speed: unknown", "backoff_s: expected a number"):
         assert said in err
+
+
+def test_the_settings_are_documented_as_they_are() -> None:
+    """docs/operations.md names each setting with its default."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = dict(
+        re.findall(r"^\| `(\w+)` \| (\S*) *\|", text.partition("## Settings")[2].partition("\n## ")[0], re.MULTILINE)
+    )
+    assert table == {f.name: "" if f.default == "" else f"{f.default:g}" for f in fields(Settings)}
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:

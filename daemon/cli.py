@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     plan.add_argument("--seed", type=int, default=0, help="the seed of every random choice")
     plan.add_argument("--dry-run", action="store_true", help="print the files and what past runs say they will take")
-    command("status", _status, "what runs, what waits and why, what it has cost", json_too=True)
+    command("status", _status, "what runs, what waits and why, what it has cost and will cost", json_too=True)
     command("show", _show, "a task: its file and what the log says of it", json_too=True).add_argument("task")
     logs = command("logs", _logs, "what a task's handler has written to its terminal")
     logs.add_argument("task")
@@ -340,7 +340,7 @@ def _status(where: Workspace, arguments: argparse.Namespace) -> int:
     from daemon import status
 
     with _reading(where) as connection:
-        picture = status.picture(connection, where)
+        picture = status.picture(connection, where, datetime.datetime.now(datetime.UTC))
     print(json.dumps(picture, indent=1) if arguments.json else status.text(picture))
     return OK
 

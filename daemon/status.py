@@ -5,8 +5,10 @@ Reads the log's views; it loads nothing heavy, so that `cai status` answers at o
 
 from __future__ import annotations
 
+import datetime
 import sqlite3
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +16,7 @@ from daemon import schedule, workspace
 from daemon.task import Spec, Status, Task
 from daemon.workspace import Workspace
 
-SHOWN = 15  # tasks of a status on one screen
+SHOWN = {Status.IN_PROGRESS: 8, Status.PENDING: 6, Status.BLOCKED: 6, Status.COMPLETED: 4}  # on one screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,13 @@ class PastRun:
     @property
     def estimate(self) -> str:
         """The time, as people write it."""
-        minutes = self.seconds / 60
-        return f"{self.seconds:.0f}s" if minutes < 2 else f"{minutes:.0f}m" if minutes < 120 else f"{minutes / 60:.1f}h"
+        return duration(self.seconds)
+
+
+def duration(seconds: float) -> str:
+    """Writes a time as people do."""
+    minutes = seconds / 60
+    return f"{seconds:.0f}s" if minutes < 2 else f"{minutes:.0f}m" if minutes < 120 else f"{minutes / 60:.1f}h"
 
 
 def past_runs(connection: sqlite3.Connection, profile: str) -> dict[str, PastRun]:
@@ -58,8 +65,8 @@ def past_runs(connection: sqlite3.Connection, profile: str) -> dict[str, PastRun
     }
 
 
-def picture(connection: sqlite3.Connection, where: Workspace) -> dict[str, Any]:
-    """Gathers where the queue stands, as plain data."""
+def picture(connection: sqlite3.Connection, where: Workspace, now: datetime.datetime) -> dict[str, Any]:
+    """Gathers where the queue stands at a moment, in UTC, as plain data."""
     import json
 
     specs = {
@@ -97,6 +104,9 @@ def picture(connection: sqlite3.Connection, where: Workspace) -> dict[str, Any]:
             task["waits_for"] = schedule.waits_for(known[task["task_id"]], known)
         if task["status"] == Status.IN_PROGRESS:
             task["progress"] = _latest_progress(connection, task["task_id"])
+            task["seconds"] = max(
+                task["seconds"], (now - datetime.datetime.fromisoformat(task["changed_at"])).total_seconds()
+            )
     paused = where.pause.exists()
     holder = workspace.holder_of(where.lock)
     return {
@@ -105,7 +115,33 @@ def picture(connection: sqlite3.Connection, where: Workspace) -> dict[str, Any]:
         "paused": paused,
         "tasks": tasks,
         "usd": sum(costs.values()),
+        "to_come": _to_come(connection, tasks, specs),
     }
+
+
+def _to_come(
+    connection: sqlite3.Connection, tasks: Sequence[Mapping[str, Any]], specs: Mapping[str, Spec]
+) -> dict[str, float]:
+    """Estimates what the open tasks will still take, from what completed ones of their handler and profile took."""
+    past: dict[str, dict[str, PastRun]] = {}
+    seconds, usd, known, unknown = 0.0, 0.0, 0, 0
+    for task in tasks:
+        spec = specs.get(task["task_id"])
+        if task["status"] not in (Status.PENDING, Status.IN_PROGRESS) or not spec or not spec.handler:
+            continue
+        profile = str(spec.params.get("profile", "micro"))
+        if profile not in past:
+            past[profile] = past_runs(connection, profile)
+        if run := past[profile].get(spec.handler):
+            left = (
+                1 - min(1.0, task["seconds"] / run.seconds)
+                if task["status"] == Status.IN_PROGRESS and run.seconds
+                else 1.0
+            )
+            seconds, usd, known = seconds + left * run.seconds, usd + left * run.usd, known + 1
+        else:
+            unknown += 1
+    return {"seconds": seconds, "usd": usd, "known": known, "unknown": unknown}
 
 
 def _latest_progress(connection: sqlite3.Connection, task_id: str) -> str:
@@ -118,7 +154,7 @@ def _latest_progress(connection: sqlite3.Connection, task_id: str) -> str:
 
 
 def text(picture: dict[str, Any]) -> str:
-    """Writes the picture for a terminal."""
+    """Writes the picture for one screen of a terminal."""
     holder = picture["daemon"]
     state = (
         f"daemon: pid {holder.get('pid')} since {holder.get('since')}" if holder else "daemon: not running (`cai up`)"
@@ -126,25 +162,54 @@ def text(picture: dict[str, Any]) -> str:
     if holder and holder.get("degraded"):
         state += f"; DEGRADED: {holder['degraded']}"
     lines = [f"{picture['workspace']}  {state}{'; PAUSED' if picture['paused'] else ''}"]
-    for status in (Status.IN_PROGRESS, Status.PENDING, Status.BLOCKED, Status.COMPLETED):
+    if stages := _stages(picture["tasks"]):
+        lines.append(stages)
+    for status, shown in SHOWN.items():
         group = [task for task in picture["tasks"] if task["status"] == status]
         if group:
             lines += ["", f"{status.value.replace('_', ' ')} ({len(group)})"]
-        shown = group[-SHOWN:] if status is Status.COMPLETED else group[:SHOWN]
-        if len(group) > len(shown):
-            lines.append(f"  … and {len(group) - len(shown)} more")
-        lines += [_line(task) for task in shown]
-    if len(lines) == 1:
+        lines += [_line(task) for task in (group[-shown:] if status is Status.COMPLETED else group[:shown])]
+        if len(group) > shown:
+            lines.append(f"  … and {len(group) - shown} more")
+    if not picture["tasks"]:
         lines.append("the queue is empty; drop a task file into tasks/pending/")
-    lines += ["", f"spent: {picture['usd']:.2f} USD, {sum(t['seconds'] for t in picture['tasks']):.0f} s of runs"]
+    lines += ["", f"spent: {picture['usd']:.2f} USD, {duration(sum(t['seconds'] for t in picture['tasks']))} of runs"]
+    if come := _outlook(picture["to_come"]):
+        lines.append(come)
     return "\n".join(lines)
+
+
+def _stages(tasks: Sequence[Mapping[str, Any]]) -> str:
+    """Tells in a line how far each stage is, where there are several."""
+    statuses: dict[int, list[tuple[str, str]]] = {}
+    for task in tasks:
+        if task["stage"] and task["status"] in SHOWN:
+            statuses.setdefault(task["stage"], []).append((task["status"], task["handler"] or "a person's task"))
+    told = []
+    for stage, pairs in sorted(statuses.items()):
+        seen = {status for status, _ in pairs}
+        running = [handler for status, handler in pairs if status == Status.IN_PROGRESS]
+        how = (
+            ", ".join(running) if running else "BLOCKED" if Status.BLOCKED in seen
+            else "done" if seen == {Status.COMPLETED} else "waits"
+        )  # fmt: skip
+        told.append(f"{stage} {how}")
+    return f"stages: {' | '.join(told)}" if len(told) > 1 else ""
+
+
+def _outlook(come: Mapping[str, float]) -> str:
+    """Tells what the open tasks will cost, as far as past runs can tell."""
+    if not come["known"]:
+        return "to come: no past runs to estimate by" if come["unknown"] else ""
+    but = f"; nothing known of {come['unknown']:.0f} more" if come["unknown"] else ""
+    return f"to come: {come['usd']:.2f} USD, {duration(come['seconds'])} of runs, by past ones, without further rounds{but}"
 
 
 def _line(task: dict[str, Any]) -> str:
     stage = f" stage {task['stage']}" if task["stage"] else ""
     line = f"  {task['task_id']}  {task['handler'] or ''}{stage}"
     if task["seconds"]:
-        line += f"  {task['seconds']:.0f} s" + (f"  {task['usd']:.2f} USD" if task["usd"] else "")
+        line += f"  {duration(task['seconds'])}" + (f"  {task['usd']:.2f} USD" if task["usd"] else "")
     for note in (task.get("progress"), task.get("waits_for") and f"waits for {task['waits_for']}"):
         if note:
             line += f"\n      {note}"

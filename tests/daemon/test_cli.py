@@ -212,6 +212,35 @@ def test_an_ambiguous_name_lists_its_tasks(drained: Cai) -> None:
     assert Y in err
 
 
+def test_status_estimates_what_is_to_come(workspace: Workspace, cai: Cai) -> None:
+    """From past runs of the same handler; what nothing is known of is counted and not guessed."""
+    for number in range(30):
+        workspace.file(PENDING, name_of(f"n{number:02}")).write_text(acting(more=f"stage: {number % 3 + 1}\n"))
+    (workspace.root / "cai.yaml").write_text("workers: 8\nusd_per_hour: 3600000\n")
+    cai("once")
+    done = json.loads(cai("status", "--json")[1])
+    per_run = sorted(task["usd"] for task in done["tasks"])
+    for number in range(2):
+        workspace.file(PENDING, name_of(f"z{number}")).write_text(acting(more="stage: 3\n"))
+    workspace.pause.touch()
+    cai("once")
+    come = json.loads(cai("status", "--json")[1])["to_come"]
+    assert (come["known"], come["unknown"]) == (2, 0)
+    assert come["usd"] == pytest.approx(2 * (per_run[14] + per_run[15]) / 2)
+    out = cai("status")[1]
+    assert "stages: 1 done | 2 done | 3 waits" in out
+    assert f"to come: {come['usd']:.2f} USD" in out
+    assert len(out.splitlines()) <= 24, "more than one screen"
+
+
+def test_status_of_a_fresh_queue_has_nothing_to_estimate_by(workspace: Workspace, cai: Cai) -> None:
+    """No figure is made up."""
+    workspace.file(PENDING, X).write_text(acting())
+    workspace.pause.touch()
+    cai("once")
+    assert "to come: no past runs to estimate by" in cai("status")[1]
+
+
 def test_no_workspace_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Outside of a workspace, and for a folder that is none."""
     assert cli.main(["-w", str(tmp_path), "status"]) == 2

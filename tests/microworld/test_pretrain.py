@@ -44,6 +44,7 @@ def test_area_under_the_curve_counts_ordered_pairs():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_corpus_is_the_one_that_the_manifest_names():
     """All two hundred million tokens come out byte for byte, on any machine; a quarter of an hour on one core."""
     manifest = json.loads((WEIGHTS / "manifest.json").read_text())

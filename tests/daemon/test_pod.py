@@ -90,7 +90,8 @@ def test_log_that_cannot_be_written_does_not_keep_the_machine(tmp_path: Path) ->
 def test_daemon_stops_its_machine_when_only_a_person_can_go_on(site: Site, workspace: Workspace) -> None:  # noqa: F811
     """A real `cai up`: one task completes, one blocks, then the queue is of no use; a paused one is left alone."""
     with open(workspace.root / "cai.yaml", "a") as settings:
-        settings.write("pod_stop: touch asked\npod_stopped: test -e asked\npod_idle_minutes: 0.02\n")
+        asked = workspace.root / "asked"
+        settings.write(f"pod_stop: touch {asked}\npod_stopped: test -e {asked}\npod_idle_minutes: 0.02\n")
     workspace.pause.touch()
     site.up()
     site.drop(acting())

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from alignment.ahead import ahead, depth_for
 from alignment.curriculum import Item, Stage
-from alignment.engines import Engine, Sampling
+from alignment.engines import Completion, Engine, Sampling
 from alignment.prompts import Arm
 from alignment.scorers import Verifier, score, verify
 from alignment.statistics import Interval, wilson
@@ -72,11 +73,15 @@ def answers(
 ) -> Iterator[list[Row]]:
     """Answers items greedily and scores them, chunk by chunk, so that the caller can save, report and stop."""
     sampling = Sampling(stage.max_new_tokens, stop=arm.stop)
-    for start in range(0, len(items), chunk_items):
-        chunk = items[start : start + chunk_items]
+    chunks = (items[start : start + chunk_items] for start in range(0, len(items), chunk_items))
+
+    def work(chunk: Sequence[Item]) -> tuple[list[str], list[Completion]]:
         prompts = [arm.prompt(item.instruction) for item in chunk]
+        return prompts, engine.complete(prompts, sampling)
+
+    for chunk, (prompts, completions) in ahead(work, chunks, depth_for(engine.width, chunk_items)):
         rows = []
-        for item, prompt, completion in zip(chunk, prompts, engine.complete(prompts, sampling), strict=True):
+        for item, prompt, completion in zip(chunk, prompts, completions, strict=True):
             strict, loose = score(item.verifier, completion.text, completion.finish_reason, stage.new_turn, verifier)
             rows.append(
                 {

@@ -10,9 +10,11 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any, TypeVar
 
+from alignment.ahead import ahead, depth_for
 from alignment.critic import Case, Critic, Reading
 from alignment.curriculum import Stage
 from alignment.engines import Engine, Sampling
@@ -28,14 +30,21 @@ Done = Callable[[int], None]
 
 
 def _in_chunks(
-    todo: Sequence[T], size: int, journal: Journal, work: Callable[[Sequence[T]], list[Row]], done: Done
+    engine: Engine,
+    todo: Sequence[T],
+    size: int,
+    journal: Journal,
+    work: Callable[[Sequence[T]], list[Row]],
+    done: Done,
 ) -> None:
-    for start in range(0, len(todo), size):
-        chunk, clock = todo[start : start + size], time.monotonic()
-        rows = work(chunk)
-        seconds = (time.monotonic() - clock) / len(chunk)
-        journal.append({**row, "seconds": seconds} for row in rows)
-        done(len(chunk))
+    chunks = (todo[start : start + size] for start in range(0, len(todo), size))
+    clock = time.monotonic()
+    with closing(ahead(work, chunks, depth_for(engine.width, size))) as worked:
+        for chunk, rows in worked:
+            seconds = (time.monotonic() - clock) / len(chunk)
+            clock = time.monotonic()
+            journal.append({**row, "seconds": seconds} for row in rows)
+            done(len(chunk))
 
 
 def collect(engine: Engine, pool: Pool, journal: Journal, seed: int, done: Done) -> None:
@@ -62,12 +71,21 @@ def collect(engine: Engine, pool: Pool, journal: Journal, seed: int, done: Done)
                 for (index, a), completion in found
             ]
 
-        missing = [(index, a) for index, a in enumerate(asked) if index not in rounds[number]]
-        before = len(journal.rows)
-        _in_chunks(missing, settings.chunk, journal, work, lambda _: done(0))
-        rounds[number] |= {row["index"]: row for row in journal.rows[before:]}
+        found, taken = rounds[number], 0
         parsed, kept = pool.counts["parsed"], len(pool.kept)
-        replay(pool, [rounds[number][index] for index in range(len(asked))])
+
+        def take(new: int, found: dict[int, Row] = found) -> None:
+            """Takes lists into the pool in their order, while the model writes the next ones."""
+            nonlocal taken
+            found |= {row["index"]: row for row in journal.rows[len(journal.rows) - new :]}
+            while taken in found:
+                replay(pool, [found[taken]])
+                taken += 1
+            done(0)
+
+        take(0)
+        missing = [(index, a) for index, a in enumerate(asked) if index not in found]
+        _in_chunks(engine, missing, settings.chunk, journal, work, take)
         fresh = (len(pool.kept) - kept) / max(1, pool.counts["parsed"] - parsed)
         stale = stale + 1 if fresh < settings.stale_yield else 0
         done(len(pool.kept) - kept)
@@ -109,7 +127,7 @@ def draw_answers(
             for c, completion in zip(some, completions, strict=True)
         ]
 
-    _in_chunks([c for c in asked if c.key not in drawn], settings.chunk, journal, work, done)
+    _in_chunks(engine, [c for c in asked if c.key not in drawn], settings.chunk, journal, work, done)
     wanted = {c.key for c in asked}
     return [row for row in journal.rows if row["key"] in wanted]
 
@@ -157,7 +175,7 @@ def draw_revisions(
         ]
 
     todo = sorted((d for d in drafts if d.key not in known), key=lambda d: (d.principle, d.instruction))
-    _in_chunks(todo, settings.chunk, journal, work, done)
+    _in_chunks(engine, todo, settings.chunk, journal, work, done)
     return {row["key"]: row for row in journal.rows}
 
 
@@ -176,7 +194,7 @@ def read_cases(
         ]
 
     ordered = sorted(todo.values(), key=lambda case: (case.exemplar_set, case.principle))
-    _in_chunks(ordered, chunk, journal, work, done)
+    _in_chunks(engine, ordered, chunk, journal, work, done)
     return {
         row["key"]: Reading((row["ab"][0], row["ab"][1]), (row["ba"][0], row["ba"][1]), row["prompt_tokens"])
         for row in journal.rows

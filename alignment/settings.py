@@ -34,11 +34,25 @@ class ModelSettings:
 class EngineSettings:
     """How completions are computed."""
 
-    name: str = setting("auto", "the engine; auto picks by hardware", choices=("auto", "transformers", "openai"))
+    name: str = setting(
+        "auto", "the engine; auto picks by hardware", choices=("auto", "transformers", "vllm", "openai")
+    )
     device: str = setting("auto", "where the model runs", choices=("auto", "cpu", "cuda"))
     batch_tokens: int = setting(16_384, "prompt and completion tokens of one padded batch", minimum=64)
-    batch_rows: int = setting(128, "rows of one padded batch", minimum=1)
+    batch_rows: int = setting(128, "rows of one padded batch; vllm: prompts under way at once", minimum=1)
     threads: int = setting(0, "CPU threads; 0 leaves it to torch, which honours OMP_NUM_THREADS", minimum=0)
+    warm_s: float = setting(
+        0.0, "seconds that the model stays loaded after its last use, for the next task that wants it", minimum=0
+    )
+    memory_gb: float = setting(0.0, "vllm: GPU memory to stay within, 10^9 bytes; 0: 92 % of the card", minimum=0)
+    context: int = setting(0, "vllm: most tokens of a prompt and its completion; 0 takes the model's", minimum=0)
+    lora_rank: int = setting(64, "vllm: largest rank of an adapter that is served by request; 0: none", minimum=0)
+    batch_invariant: bool = setting(
+        False, "vllm: kernels whose results do not depend on the batch (compute capability 9.0 or newer); slower"
+    )
+    weights: str = setting(
+        "files", "vllm: random takes the model's shape alone, to measure speed and memory", choices=("files", "random")
+    )
     base_url: str = setting("", "openai: the server, such as http://localhost:8000/v1")
     served_model: str = setting("", "openai: the base model's name on the server")
     served_adapters: Mapping[str, str] = setting(

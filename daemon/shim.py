@@ -3,7 +3,7 @@
 It lives in a session of its own, so that neither the daemon's death nor a closed terminal reaches the work. It claims the
 attempt (shim.json, created exactly once, so that an attempt that is launched twice runs once), starts the command, passes
 SIGTERM on, kills what has not ended after GRACE_S seconds or at a second SIGTERM, adopts and kills every process that the
-command leaves behind, and writes exit.json last.
+command leaves behind (but a model server), and writes exit.json last.
 
 It imports little and nothing of the project: it starts with each attempt, in milliseconds (`python -I -S`). Importing json
 would take as long as everything else together, so it writes its numbers by hand.
@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 
+KEPT = b"CAI_KEPT="  # in the environment of a process that outlives its attempt (alignment/engines/server.py)
 MAX_OUTPUT_BYTES, KEPT_BYTES = 64 << 20, 1 << 20  # of stdout.log and of stderr.log, looked at every second
 _PUNCH_HOLE = 0x03  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -50,9 +51,21 @@ def put(path: str, text: str, once: bool = False) -> None:
 
 
 def descendants() -> list[int]:
-    """Lists the live children of this process; orphans of the work become children too, for it is their subreaper."""
+    """Lists the live children of this process; orphans of the work become children too, for it is their subreaper.
+
+    A model server is none of them: it is for the next task too, and has an idle time of its own to end by.
+    """
     with open(f"/proc/self/task/{os.getpid()}/children") as stream:
-        return [int(pid) for pid in stream.read().split()]
+        return [pid for pid in map(int, stream.read().split()) if not is_kept(pid)]
+
+
+def is_kept(pid: int) -> bool:
+    """Tells whether a process was started to outlive its attempt."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            return any(entry.startswith(KEPT) for entry in stream.read().split(b"\0"))
+    except OSError:
+        return False
 
 
 def trim(path: str) -> None:

@@ -8,12 +8,13 @@ while the run goes on, and a run that was cut off goes on from it.
 
 from __future__ import annotations
 
-import gc
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from alignment.assessment import ArmTally, Row, answers, evenly, tally
 from alignment.checkpoint import Checkpoint, resolve_checkpoint
@@ -103,6 +104,7 @@ def _baseline(request: Request, run: Run, verifier: Verifier) -> Outcome:
 
     # Answers, one model after the other
     device = "none: every item had been answered"
+    engine_facts: Mapping[str, Any] = {}
     with Journal(request.data_dir / _COMPLETIONS) as journal:
         done = {(row["arm"], row["item"]) for row in journal.rows}
         pace = Pace(run, sum(len(leg.items) for leg in legs), "item", done=len(done))
@@ -114,16 +116,14 @@ def _baseline(request: Request, run: Run, verifier: Verifier) -> Outcome:
             ]
             if not any(todo for _, todo in missing):
                 continue
-            engine = open_engine(profile.engine, checkpoint)
-            device = engine.device
-            for leg, todo in missing:
-                for rows in answers(engine, stage, leg.arm, todo, leg.chunk_items, verifier):
-                    journal.append(rows)
-                    pace.step(len(rows), leg.arm.name)
-                    if run.should_stop():
-                        return Requeue(checkpoint=displayed(journal.path, request.workspace))
-            del engine  # the next model must not lie in memory beside this one
-            gc.collect()
+            with closing(open_engine(profile.engine, checkpoint, request.workspace)) as engine:
+                device, engine_facts = engine.device, engine.facts
+                for leg, todo in missing:
+                    for rows in answers(engine, stage, leg.arm, todo, leg.chunk_items, verifier):
+                        journal.append(rows)
+                        pace.step(len(rows), leg.arm.name)
+                        if run.should_stop():
+                            return Requeue(checkpoint=displayed(journal.path, request.workspace))
         rows = journal.rows
 
     # Figures
@@ -178,7 +178,11 @@ def _baseline(request: Request, run: Run, verifier: Verifier) -> Outcome:
             finished=now(),
             versions=versions(),
             commit=commit(),
-            facts={"verdict": verdict.as_figures(), "prompts_sha256": _prompts_sha256(rows)},
+            facts={
+                "verdict": verdict.as_figures(),
+                "prompts_sha256": _prompts_sha256(rows),
+                "engine": dict(engine_facts),
+            },
         ),
     )
     for path in (*outputs, manifest):

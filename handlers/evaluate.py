@@ -12,8 +12,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from alignment.assessment import Row, answers, tally
 from alignment.checkpoint import resolve_checkpoint
@@ -118,19 +120,20 @@ def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
 
     # Answers
     device = "none: every item had been answered"
+    engine_facts: Mapping[str, Any] = {}
     with Journal(request.data_dir / COMPLETIONS) as journal:
         done = {(row["arm"], row["item"]) for row in journal.rows}
         pace = Pace(run, sum(len(leg.items) for leg in legs), "item", done=len(done))
         missing = [(leg, [item for item in leg.items if (leg.arm.name, item.id) not in done]) for leg in legs]
         if any(todo for _, todo in missing):
-            engine = open_engine(profile.engine, checkpoint)
-            device = engine.device
-            for leg, todo in missing:
-                for rows in answers(engine, leg.stage, leg.arm, todo, settings.chunk_items, verifier):
-                    journal.append(rows)
-                    pace.step(len(rows), leg.arm.name)
-                    if run.should_stop():
-                        return Requeue(checkpoint=displayed(journal.path, request.workspace))
+            with closing(open_engine(profile.engine, checkpoint, request.workspace)) as engine:
+                device, engine_facts = engine.device, engine.facts
+                for leg, todo in missing:
+                    for rows in answers(engine, leg.stage, leg.arm, todo, settings.chunk_items, verifier):
+                        journal.append(rows)
+                        pace.step(len(rows), leg.arm.name)
+                        if run.should_stop():
+                            return Requeue(checkpoint=displayed(journal.path, request.workspace))
         rows = journal.rows
 
     # Figures
@@ -211,6 +214,7 @@ def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
             facts={
                 "verdict": figures["verdict"],
                 "model": displayed(request.workspace / (model or checkpoint.base), request.workspace),
+                "engine": dict(engine_facts),
             },
         ),
     )

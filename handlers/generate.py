@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -106,8 +107,8 @@ def _generate(request: Request, run: Run) -> Outcome:
     guard = _safety_critic(stages, constitution, settings, profile.seed)
 
     # What the model says
-    engine = open_engine(profile.engine, checkpoint)
     with (
+        closing(open_engine(profile.engine, checkpoint, request.workspace)) as engine,
         Journal(request.data_dir / "lists.jsonl") as lists,
         Journal(request.data_dir / "answers.jsonl") as answers,
         Journal(request.data_dir / "judgements.jsonl") as judgements,
@@ -182,7 +183,7 @@ def _generate(request: Request, run: Run) -> Outcome:
             finished=now(),
             versions=versions(),
             commit=commit(),
-            facts={"critic": asdict(calibration), "funnel": dict(funnel.counts)},
+            facts={"critic": asdict(calibration), "funnel": dict(funnel.counts), "engine": dict(engine.facts)},
         ),
     )
     for path in (*outputs, manifest):

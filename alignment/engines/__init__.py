@@ -2,23 +2,63 @@
 
 from __future__ import annotations
 
-from alignment.checkpoint import Checkpoint
-from alignment.engines.interface import Completion, Engine, Sampling
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+from alignment.checkpoint import Checkpoint, load_tokenizer
+from alignment.engines.interface import Completion, Engine, Model, Sampling
+from alignment.engines.text import TextEngine
+from alignment.refusal import Refusal
 from alignment.settings import EngineSettings
 
-__all__ = ["Completion", "Engine", "Sampling", "open_engine"]
+__all__ = ["Completion", "Engine", "Sampling", "choose_engine", "open_engine"]
 
 
-def open_engine(settings: EngineSettings, checkpoint: Checkpoint) -> Engine:
-    """Loads a checkpoint into the engine that the profile names."""
-    match settings.name:
-        case "transformers" | "auto":
-            from alignment.engines.padded import PaddedEngine
+def choose_engine(settings: EngineSettings) -> tuple[str, str]:
+    """Picks the engine, and says why. It looks for the driver's tool and imports nothing.
 
-            return PaddedEngine.load(settings, checkpoint)
-        case "openai":
-            from alignment.engines.openai import OpenAIEngine
+    Raises:
+        Refusal: vLLM was asked for and is not installed.
+    """
+    installed, gpu = find_spec("vllm") is not None, shutil.which("nvidia-smi") is not None
+    if settings.name == "vllm" and not installed:
+        raise Refusal(
+            "engine.name: vllm is not installed",
+            "pip install -e '.[vllm]' on a machine with an NVIDIA GPU, or set name: auto in the profile",
+        )
+    if settings.name != "auto":
+        return settings.name, "the profile names it"
+    if settings.device == "cpu":
+        return "transformers", "the profile's device is the CPU"
+    if installed and gpu:
+        return "vllm", "it is installed and there is an NVIDIA GPU"
+    return "transformers", "there is no NVIDIA GPU" if installed else "vllm is not installed"
 
-            return OpenAIEngine(settings, checkpoint)
-        case _:
-            raise ValueError(f"engine.name: {settings.name!r} is not one of auto, transformers, openai")
+
+def open_engine(settings: EngineSettings, checkpoint: Checkpoint, workspace: Path) -> Engine:
+    """Opens a checkpoint in the engine that the profile names.
+
+    Args:
+        workspace: in whose state/ the model server is found, where the engine is one that has a server.
+    """
+    name, why = choose_engine(settings)
+    print(f"engine {name}: {why}", flush=True)
+    if name == "openai":
+        from alignment.engines.openai import OpenAIEngine
+
+        return OpenAIEngine(settings, checkpoint)
+    model: Model
+    device = None
+    if name == "vllm" or settings.warm_s:
+        from alignment.engines.warm import lease_model
+
+        model = lease_model(name, settings, checkpoint, workspace)
+    else:
+        from alignment.engines.padded import PaddedModel
+        from alignment.engines.warm import take_device
+
+        if settings.device != "cpu" and shutil.which("nvidia-smi"):
+            device = take_device(workspace, "a task's own model")
+        model = PaddedModel.load(settings, checkpoint)
+    return TextEngine(load_tokenizer(checkpoint.base), model, {"engine": name, "why": why}, device)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,11 @@ class Completion:
 
 
 class Engine(Protocol):
-    """Completes prompts with one loaded checkpoint."""
+    """Completes prompts with one loaded checkpoint. Several threads may call it at once."""
 
     device: str  # in words, for manifests
+    width: int  # prompts that it works on at once
+    facts: Mapping[str, Any]  # which engine it is and why, for manifests
 
     def complete(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int] = ()) -> list[Completion]:
         """Completes prompts.
@@ -59,7 +61,50 @@ class Engine(Protocol):
         """Counts each prompt's tokens."""
         ...
 
+    def close(self) -> None:
+        """Lets the model go, so that another one has room."""
+        ...
+
+
+class Drawn(NamedTuple):
+    """What a model has drawn for one prompt."""
+
+    text: str  # cut before the stop string that ended it
+    finish_reason: Literal["stop", "length"]
+    tokens: int  # as computed, the one that ended it included
+
+
+class Model(Protocol):
+    """The half of an engine that computes: it is given token ids and trusts them. Several threads may call it at once."""
+
+    context: int  # tokens of a prompt and its completion together
+    device: str
+    width: int
+    facts: Mapping[str, Any]
+
+    def complete(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Drawn]:
+        """Completes prompts, each with its own seed."""
+        ...
+
+    def logprobs(self, prompts: Sequence[Sequence[int]], labels: Sequence[int]) -> list[tuple[float, ...]]:
+        """Reads the natural log-probability of each label as the next token."""
+        ...
+
+    def close(self) -> None:
+        """Lets the weights go."""
+        ...
+
 
 def seed_of(prompt: str) -> int:
     """Derives a prompt's own seed from its text."""
     return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big")
+
+
+def joint_seed(sampling: Sampling, seed: int) -> int:
+    """Joins a prompt's two seeds to one of 31 bits, which every server takes."""
+    return seed_of(f"{sampling.seed} {seed}") >> 33
+
+
+def first_stop(text: str, stop: Sequence[str]) -> int | None:
+    """Finds where the first stop string begins."""
+    return min((at for s in stop if (at := text.find(s)) >= 0), default=None)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from alignment.checkpoint import Checkpoint, load_tokenizer
-from alignment.engines.interface import Completion, Sampling, seed_of
+from alignment.engines.interface import Completion, Sampling, first_stop, joint_seed, seed_of
+from alignment.engines.text import label_ids, refuse_too_long
 from alignment.guard import TokenizerGuard, sha256_of_ids
 from alignment.refusal import Refusal
 from alignment.settings import EngineSettings
@@ -75,6 +76,8 @@ class OpenAIEngine:
                 "start the server with this model, or mend engine.served_model in the profile",
             )
         self.device = f"{self._model} at {settings.base_url}"
+        self.width = settings.concurrency
+        self.facts: Mapping[str, Any] = {"engine": "openai", "model": self._model, "served_by": settings.base_url}
 
     def complete(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int] = ()) -> list[Completion]:
         """Completes prompts; see `Engine`. How a seed becomes a sample is the server's."""
@@ -89,7 +92,7 @@ class OpenAIEngine:
                 max_tokens=sampling.max_new_tokens,
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
-                seed=seed_of(f"{sampling.seed} {seed}") >> 33,  # 31 bits, which every server takes
+                seed=joint_seed(sampling, seed),
                 **({"stop": list(sampling.stop)} if sampling.stop else {}),
             )
             text, reason = _cut(str(choice["text"]), choice["finish_reason"], sampling.stop)
@@ -99,13 +102,7 @@ class OpenAIEngine:
 
     def logprobs(self, prompts: Sequence[str], labels: Sequence[str]) -> list[tuple[float, ...]]:
         """Reads labels' log-probabilities; see `Engine`. Those below the likeliest tokens are read by an echo."""
-        label_ids = []
-        for label, ids in zip(labels, self._guard.encode(labels), strict=True):
-            if len(ids) != 1:
-                raise Refusal(
-                    f"judge.labels: {label!r} is {len(ids)} tokens", "choose labels that the tokenizer keeps whole"
-                )
-            label_ids += ids
+        tokens = label_ids(self._guard, labels)
 
         def one(asked: tuple[str, list[int]]) -> tuple[float, ...]:
             prompt, ids = asked
@@ -114,8 +111,8 @@ class OpenAIEngine:
             )
             likeliest = _field(choice, "logprobs", "top_logprobs")[0]
             return tuple(
-                float(likeliest[label]) if label in likeliest else self._echoed(prompt + label, [*ids, label_id])
-                for label, label_id in zip(labels, label_ids, strict=True)
+                float(likeliest[label]) if label in likeliest else self._echoed(prompt + label, [*ids, token])
+                for label, token in zip(labels, tokens, strict=True)
             )
 
         return self._at_once(one, list(zip(prompts, self._encode(prompts, 1), strict=True)))
@@ -124,15 +121,13 @@ class OpenAIEngine:
         """Counts tokens; see `Engine`."""
         return [len(ids) for ids in self._guard.encode(prompts)]
 
+    def close(self) -> None:
+        """Closes the connections; see `Engine`. The server's model stays."""
+        self._client.close()
+
     def _encode(self, prompts: Sequence[str], new_tokens: int) -> list[list[int]]:
         encoded = self._guard.encode(prompts)
-        for prompt, ids in zip(prompts, encoded, strict=True):
-            if len(ids) + new_tokens > self._context:
-                raise Refusal(
-                    f"prompt {prompt[:60]!r}…: {len(ids)} tokens and {new_tokens} new ones, "
-                    f"but the model's context is {self._context}",
-                    "use fewer exemplars or a smaller max_new_tokens in stage.yaml",
-                )
+        refuse_too_long(prompts, encoded, new_tokens, self._context)
         return encoded
 
     def _echoed(self, text: str, ids: list[int]) -> float:
@@ -251,7 +246,7 @@ def _field(answer: Mapping[str, Any], *path: str) -> Any:
 
 def _cut(text: str, reason: object, stop: Sequence[str]) -> tuple[str, Literal["stop", "length"]]:
     """Cuts at a stop string, which some servers leave at the end."""
-    at = min((place for s in stop if (place := text.find(s)) >= 0), default=None)
+    at = first_stop(text, stop)
     if at is not None:
         return text[:at], "stop"
     return text, "stop" if reason == "stop" else "length"

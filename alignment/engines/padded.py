@@ -7,16 +7,16 @@ because finished rows leave: 3.6 s -> 1.0 s for 240 four-shot prompts of 130 tok
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from alignment.checkpoint import Checkpoint, load_model, load_tokenizer
-from alignment.engines.interface import Completion, Sampling, seed_of
-from alignment.guard import TokenizerGuard, sha256_of_ids
-from alignment.refusal import Refusal
+from alignment.engines.interface import Drawn, Sampling, first_stop
 from alignment.settings import EngineSettings
 
 _SHARED_TOKENS = 16  # a shorter common prefix costs more as a forward pass of its own than it saves
@@ -24,20 +24,23 @@ _SHARED_ROWS = 4
 _LEAVE_SHARE = 0.8  # rows are dropped from the batch when fewer than this share still run: dropping copies the cache
 
 
-class PaddedEngine:
-    """Completes prompts with a transformers model in this process."""
+class PaddedModel:
+    """A transformers model in this process."""
+
+    width = 1  # it forms its own batches of what it is given
 
     def __init__(self, model: Any, tokenizer: Any, settings: EngineSettings) -> None:
-        self._model = model
+        self.model = model
         self._tokenizer = tokenizer
-        self._guard = TokenizerGuard(tokenizer)
         self._settings = settings
-        self._context = int(model.config.max_position_embeddings)
+        self._one_at_a_time = threading.Lock()
         self._ending_tokens: dict[tuple[str, ...], frozenset[int]] = {}
+        self.context = int(model.config.max_position_embeddings)
         self.device = _device_in_words(model.device.type)
+        self.facts: Mapping[str, Any] = {}
 
     @classmethod
-    def load(cls, settings: EngineSettings, checkpoint: Checkpoint) -> PaddedEngine:
+    def load(cls, settings: EngineSettings, checkpoint: Checkpoint) -> PaddedModel:
         """Loads a checkpoint on the device that the settings name."""
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow each other on shared cores
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -53,55 +56,37 @@ class PaddedEngine:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(load_model(checkpoint, device), load_tokenizer(checkpoint.base), settings)
 
-    def complete(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int] = ()) -> list[Completion]:
-        """Completes prompts; see `Engine`."""
-        encoded = self._encode(prompts, sampling.max_new_tokens)
-        own_seeds = list(seeds) or [seed_of(prompt) for prompt in prompts]
-        completions: list[Completion | None] = [None] * len(prompts)
-        for batch in self._batches(encoded, sampling.max_new_tokens):
-            decoded = self._decode([encoded[i] for i in batch], sampling, [own_seeds[i] for i in batch])
-            for i, (tokens, ended) in zip(batch, decoded, strict=True):
-                text, finish_reason = self._text(tokens, sampling.stop, ended)
-                completions[i] = Completion(
-                    text, finish_reason, len(encoded[i]), len(tokens) + ended, sha256_of_ids(encoded[i])
-                )
+    def complete(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Drawn]:
+        """Completes prompts; see `Model`."""
+        completions: list[Drawn | None] = [None] * len(prompts)
+        with self._one_at_a_time:
+            for batch in self._batches(prompts, sampling.max_new_tokens):
+                decoded = self._decode([prompts[i] for i in batch], sampling, [seeds[i] for i in batch])
+                for i, (tokens, ended) in zip(batch, decoded, strict=True):
+                    completions[i] = Drawn(*self._text(tokens, sampling.stop, ended), len(tokens) + ended)
         return [completion for completion in completions if completion is not None]
 
-    def logprobs(self, prompts: Sequence[str], labels: Sequence[str]) -> list[tuple[float, ...]]:
-        """Reads labels' log-probabilities; see `Engine`."""
+    def logprobs(self, prompts: Sequence[Sequence[int]], labels: Sequence[int]) -> list[tuple[float, ...]]:
+        """Reads labels' log-probabilities; see `Model`."""
         import torch
 
-        label_ids = []
-        for label, ids in zip(labels, self._guard.encode(labels), strict=True):
-            if len(ids) != 1:
-                raise Refusal(
-                    f"judge.labels: {label!r} is {len(ids)} tokens", "choose labels that the tokenizer keeps whole"
-                )
-            label_ids += ids
-        encoded = self._encode(prompts, 1)
         found: list[tuple[float, ...]] = [()] * len(prompts)
-        with torch.inference_mode():
-            for batch in self._batches(encoded, 1):
-                logits, _, _ = self._prefill([encoded[i] for i in batch])
-                rows = torch.log_softmax(logits, -1)[:, label_ids].tolist()
+        with self._one_at_a_time, torch.inference_mode():
+            for batch in self._batches(prompts, 1):
+                logits, _, _ = self._prefill([prompts[i] for i in batch])
+                rows = torch.log_softmax(logits, -1)[:, list(labels)].tolist()
                 for i, row in zip(batch, rows, strict=True):
                     found[i] = tuple(row)
         return found
 
-    def count_tokens(self, prompts: Sequence[str]) -> list[int]:
-        """Counts tokens; see `Engine`."""
-        return [len(ids) for ids in self._guard.encode(prompts)]
+    def close(self) -> None:
+        """Lets the weights go; see `Model`."""
+        import torch
 
-    def _encode(self, prompts: Sequence[str], new_tokens: int) -> list[list[int]]:
-        encoded = self._guard.encode(prompts)
-        for prompt, ids in zip(prompts, encoded, strict=True):
-            if len(ids) + new_tokens > self._context:
-                raise Refusal(
-                    f"prompt {prompt[:60]!r}…: {len(ids)} tokens and {new_tokens} new ones, "
-                    f"but the model's context is {self._context}",
-                    "use fewer exemplars or a smaller max_new_tokens in stage.yaml",
-                )
-        return encoded
+        self.model = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _batches(self, encoded: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
         """Cuts prompts into batches of like beginnings and lengths, within the budget of rows and tokens."""
@@ -130,7 +115,7 @@ class PaddedEngine:
         import torch
         from transformers import DynamicCache
 
-        device = self._model.device
+        device = self.model.device
         shared = min(_common_prefix(batch), min(map(len, batch)) - 1)
         if shared < _SHARED_TOKENS or len(batch) < _SHARED_ROWS:
             shared = 0
@@ -140,12 +125,12 @@ class PaddedEngine:
         mask = torch.tensor([[1] * shared + [0] * pad + [1] * (width - shared - pad) for pad in padding])
         rest, mask = rest.to(device), mask.to(device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, shared:]
-        cache = DynamicCache(config=self._model.config)
+        cache = DynamicCache(config=self.model.config)
         if shared:
             prefix = torch.tensor([list(batch[0][:shared])], device=device)
-            self._model(input_ids=prefix, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            self.model(input_ids=prefix, past_key_values=cache, use_cache=True, logits_to_keep=1)
             cache.batch_repeat_interleave(len(batch))
-        output = self._model(
+        output = self.model(
             input_ids=rest,
             attention_mask=mask,
             position_ids=positions,
@@ -167,7 +152,7 @@ class PaddedEngine:
         running = list(range(len(batch)))  # the batch row behind each row of the tensors
         alive = [True] * len(batch)
         with torch.inference_mode():
-            uniforms = _uniforms(sampling, seeds).to(self._model.device)
+            uniforms = _uniforms(sampling, seeds).to(self.model.device)
             logits, cache, (mask, position) = self._prefill(batch)
             for step in range(sampling.max_new_tokens):
                 tokens = _choose(logits, sampling, uniforms[:, step])
@@ -178,7 +163,7 @@ class PaddedEngine:
                         ended[row], alive[row] = True, False
                         continue
                     drawn[row].append(token)
-                    if token in ending and _cut(self._tokenizer.decode(drawn[row]), sampling.stop) is not None:
+                    if token in ending and first_stop(self._tokenizer.decode(drawn[row]), sampling.stop) is not None:
                         alive[row] = False
                 kept = [index for index, row in enumerate(running) if alive[row]]
                 if not kept or step == sampling.max_new_tokens - 1:
@@ -190,7 +175,7 @@ class PaddedEngine:
                     cache.batch_select_indices(chosen)
                 mask = torch.cat([mask, mask.new_ones(len(running), 1)], -1)
                 position = position + 1
-                output = self._model(
+                output = self.model(
                     input_ids=tokens[:, None],
                     attention_mask=mask,
                     position_ids=position[:, None],
@@ -215,7 +200,7 @@ class PaddedEngine:
 
     def _text(self, tokens: list[int], stop: tuple[str, ...], ended: bool) -> tuple[str, Literal["stop", "length"]]:
         text = self._tokenizer.decode(tokens)
-        cut = _cut(text, stop)
+        cut = first_stop(text, stop)
         if cut is not None:
             return text[:cut], "stop"
         return text, "stop" if ended else "length"
@@ -228,11 +213,6 @@ def _common_prefix(batch: Sequence[Sequence[int]]) -> int:
     """Counts the tokens with which every prompt of a batch begins: those of its first and last in order."""
     first, last = min(map(list, batch)), max(map(list, batch))
     return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-
-
-def _cut(text: str, stop: Sequence[str]) -> int | None:
-    """Finds where the first stop string begins."""
-    return min((at for s in stop if (at := text.find(s)) >= 0), default=None)
 
 
 def _uniforms(sampling: Sampling, seeds: Sequence[int]) -> Any:

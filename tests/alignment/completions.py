@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from alignment.engines import Sampling
-from alignment.engines.padded import PaddedEngine
+from alignment.engines.text import TextEngine
 
 MODEL = "tiny"
 KEY = "k-3f9a-secret"
@@ -24,7 +24,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, engine: PaddedEngine) -> None:
+    def __init__(self, engine: TextEngine) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.engine, self.lock = engine, threading.Lock()
         self.faults: list[int | str] = []
@@ -88,11 +88,11 @@ class Handler(BaseHTTPRequestHandler):
         """Stays silent."""
 
 
-def completion(engine: PaddedEngine, body: dict[str, Any], extra_tokens: int) -> dict[str, Any]:
+def completion(engine: TextEngine, body: dict[str, Any], extra_tokens: int) -> dict[str, Any]:
     """Computes one completion object."""
     import torch
 
-    tokenizer, model = engine._tokenizer, engine._model
+    tokenizer, model = engine.tokenizer, engine.model.model
     ids = tokenizer(body["prompt"])["input_ids"] if isinstance(body["prompt"], str) else body["prompt"]
     choice: dict[str, Any] = {"index": 0, "text": "", "finish_reason": "length", "logprobs": None}
     tokens = 0
@@ -117,7 +117,7 @@ def completion(engine: PaddedEngine, body: dict[str, Any], extra_tokens: int) ->
 
 
 @contextmanager
-def served(engine: PaddedEngine) -> Iterator[Server]:
+def served(engine: TextEngine) -> Iterator[Server]:
     """Serves a model until the block ends."""
     server = Server(engine)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

@@ -32,7 +32,7 @@ PROMPTS = [
 def local() -> Any:
     """The engine in this process, whose model and tokenizer are what all engines are held against."""
     settings = EngineSettings(name="transformers", device="cpu", batch_rows=4)
-    return open_engine(settings, resolve_checkpoint(ModelSettings(), INSTALLATION))
+    return open_engine(settings, resolve_checkpoint(ModelSettings(), INSTALLATION), INSTALLATION)
 
 
 @pytest.fixture(scope="module", params=["transformers", "openai"])
@@ -43,7 +43,7 @@ def engine(request: pytest.FixtureRequest, local: Any) -> Iterator[Any]:
         return
     with served(local) as server:
         settings = EngineSettings(name="openai", base_url=server.base_url, served_model=MODEL, concurrency=4)
-        yield open_engine(settings, resolve_checkpoint(ModelSettings(), INSTALLATION))
+        yield open_engine(settings, resolve_checkpoint(ModelSettings(), INSTALLATION), INSTALLATION)
 
 
 def test_engine_greedy_matches_the_model_run_without_padding_or_cache(engine: Any, local: Any) -> None:
@@ -51,16 +51,16 @@ def test_engine_greedy_matches_the_model_run_without_padding_or_cache(engine: An
     import torch
 
     for prompt, completion in zip(PROMPTS, engine.complete(PROMPTS, Sampling(12)), strict=True):
-        ids = local._tokenizer(prompt)["input_ids"]
+        ids = local.tokenizer(prompt)["input_ids"]
         assert completion.prompt_sha256 == sha256_of_ids(ids)
         assert completion.prompt_tokens == len(ids)
         for _ in range(completion.completion_tokens):
             with torch.inference_mode():
-                logits = local._model(input_ids=torch.tensor([ids])).logits[0, -1]
+                logits = local.model.model(input_ids=torch.tensor([ids])).logits[0, -1]
             ids.append(int(logits.argmax()))
         drawn = ids[completion.prompt_tokens :]
-        ended = drawn[-1] == local._tokenizer.eos_token_id
-        assert completion.text == local._tokenizer.decode(drawn[:-1] if ended else drawn)
+        ended = drawn[-1] == local.tokenizer.eos_token_id
+        assert completion.text == local.tokenizer.decode(drawn[:-1] if ended else drawn)
         assert completion.finish_reason == ("stop" if ended else "length")
 
 
@@ -104,10 +104,10 @@ def test_engine_logprobs_are_those_of_the_next_token(engine: Any, local: Any) ->
     import torch
 
     found = engine.logprobs(PROMPTS, [" A", " B"])
-    labels = [local._tokenizer(label)["input_ids"][0] for label in (" A", " B")]
+    labels = [local.tokenizer(label)["input_ids"][0] for label in (" A", " B")]
     for prompt, pair in zip(PROMPTS, found, strict=True):
         with torch.inference_mode():
-            logits = local._model(input_ids=torch.tensor([local._tokenizer(prompt)["input_ids"]])).logits[0, -1]
+            logits = local.model.model(input_ids=torch.tensor([local.tokenizer(prompt)["input_ids"]])).logits[0, -1]
         expected = torch.log_softmax(logits, -1)[labels].tolist()
         assert all(math.isclose(a, b, abs_tol=1e-3) for a, b in zip(pair, expected, strict=True))
 

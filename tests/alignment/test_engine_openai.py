@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from alignment.checkpoint import Checkpoint, resolve_checkpoint
-from alignment.engines import Sampling
+from alignment.engines import Sampling, open_engine
 from alignment.engines.openai import OpenAIEngine
-from alignment.engines.padded import PaddedEngine
+from alignment.engines.text import TextEngine
 from alignment.locations import INSTALLATION
 from alignment.refusal import Refusal
 from alignment.settings import EngineSettings, ModelSettings
@@ -20,12 +20,15 @@ CHECKPOINT = Checkpoint(INSTALLATION / "microworld" / "weights", (), "float32", 
 
 
 @pytest.fixture(scope="module")
-def model() -> PaddedEngine:
-    return PaddedEngine.load(EngineSettings(device="cpu"), resolve_checkpoint(ModelSettings(), INSTALLATION))
+def model() -> TextEngine:
+    checkpoint = resolve_checkpoint(ModelSettings(), INSTALLATION)
+    engine = open_engine(EngineSettings(device="cpu"), checkpoint, INSTALLATION)
+    assert isinstance(engine, TextEngine)
+    return engine
 
 
 @pytest.fixture
-def server(model: PaddedEngine) -> Iterator[Server]:
+def server(model: TextEngine) -> Iterator[Server]:
     with served(model) as running:
         yield running
 

@@ -1,0 +1,195 @@
+"""A model in a process of its own, reached over a Unix socket: `python -m alignment.engines.server FOLDER SPEC`.
+
+It outlives the task that started it, so that the next one that wants the same model finds it loaded, and it leaves by
+itself: when nobody has been connected for `warm_s` seconds, or when it is asked to and nobody else is. The idle time is
+the kernel's timer with its default action, so that no state of this process can keep the memory.
+
+The protocol is one JSON object a line, each way; token ids in, texts or log-probabilities out. `warm` is the client.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from alignment.checkpoint import Checkpoint
+from alignment.engines.interface import Model, Sampling
+from alignment.provenance import now, replace_file
+from alignment.refusal import Refusal
+from alignment.settings import EngineSettings
+
+HOLDER, LIFE, SOCKET = "holder.json", "life", "socket"
+KEPT = "CAI_KEPT"  # in the environment that a server starts with: its task's end is not its own
+LONGEST_LOAD_S = 3600.0
+
+
+class ModelServer:
+    """Answers connections; each stands for one user of the model."""
+
+    def __init__(self, listener: socket.socket, warm_s: float) -> None:
+        self._listener, self._warm_s = listener, warm_s
+        self._users = 0
+        self._counting = threading.Lock()
+        self._loaded = threading.Event()
+        self._model: Model | None = None
+        self._failed: Mapping[str, Any] = {}
+
+    def start(self) -> None:
+        """Takes connections from now on; they wait until the model is there."""
+        signal.setitimer(signal.ITIMER_REAL, LONGEST_LOAD_S)
+        threading.Thread(target=self._accept, name="accept", daemon=True).start()
+
+    def ready(self, model: Model) -> None:
+        """Answers from now on, and counts idle seconds."""
+        self._model = model
+        self._loaded.set()
+        with self._counting:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._count(0)
+
+    def fail(self, refusal: Refusal) -> None:
+        """Tells whoever is connected, or still connects, why there is no model; then this process ends."""
+        self._failed = {"refusal": [refusal.reason, refusal.needs]}
+        self._loaded.set()
+        with self._counting:
+            self._count(0)
+
+    def _accept(self) -> None:
+        while True:
+            connection, _ = self._listener.accept()
+            with self._counting:
+                self._count(+1)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with connection, connection.makefile("rwb") as stream:
+                for line in stream:
+                    self._loaded.wait()
+                    stream.write(json.dumps(self._answer(json.loads(line))).encode() + b"\n")
+                    stream.flush()
+        except OSError:
+            pass  # the user has gone
+        finally:
+            with self._counting:
+                self._count(-1)
+
+    def _count(self, more: int) -> None:
+        """Counts users; the last one's leaving starts the idle time, the next one's coming stops it."""
+        self._users += more
+        if not self._loaded.is_set():
+            return
+        if self._users == 0 and (self._failed or not self._warm_s):
+            os._exit(1 if self._failed else 0)
+        signal.setitimer(signal.ITIMER_REAL, 0 if self._users else self._warm_s)
+
+    def _answer(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        if asked["do"] == "leave":
+            with self._counting:
+                if self._users == 1:  # the one who asks
+                    print(f"{now()} asked to leave", flush=True)
+                    os._exit(0)
+                return {"users": self._users - 1}
+        if self._failed:
+            return self._failed
+        try:
+            return self._work(asked)
+        except Refusal as refusal:
+            return {"refusal": [refusal.reason, refusal.needs]}
+        except Exception as error:  # noqa: BLE001 - the edge of the process: whoever asked is told
+            traceback.print_exc()
+            return {"error": f"{type(error).__name__}: {error}"}
+
+    def _work(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        model: Any = self._model
+        if asked["do"] == "hello":
+            return {name: getattr(model, name) for name in ("context", "device", "width", "facts")}
+        if asked.get("adapter"):
+            model = model.with_adapter(Path(asked["adapter"]))
+        if asked["do"] == "complete":
+            sampling = Sampling(**{**asked["sampling"], "stop": tuple(asked["sampling"]["stop"])})
+            return {"drawn": model.complete(asked["prompts"], sampling, asked["seeds"])}
+        return {"logprobs": model.logprobs(asked["prompts"], asked["labels"])}
+
+
+def listen(folder: Path, holder: Mapping[str, Any]) -> socket.socket:
+    """Becomes the one model server of a folder; the lock is held until this process ends.
+
+    Raises:
+        BlockingIOError: another one lives.
+    """
+    life = os.open(folder / LIFE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(life, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    (folder / SOCKET).unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    listener.bind(f"/proc/self/fd/{at}/{SOCKET}")  # the path itself may be longer than an address can be
+    os.close(at)
+    listener.listen(64)
+    replace_file(folder / HOLDER, json.dumps({"pid": os.getpid(), "since": now(), **holder}, indent=1) + "\n")
+    return listener
+
+
+def spec_of(name: str, settings: EngineSettings, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Describes what a server is to load, as plain data."""
+    named = {
+        **asdict(checkpoint),
+        "base": str(checkpoint.base),
+        "adapters": [str(path) for path in checkpoint.adapters],
+    }
+    return {"engine": name, "settings": asdict(settings), "checkpoint": named}
+
+
+def load(spec: Mapping[str, Any]) -> Model:
+    """Loads what a spec describes."""
+    raw = spec["checkpoint"]
+    adapters = tuple(Path(path) for path in raw["adapters"])
+    checkpoint = Checkpoint(Path(raw["base"]), adapters, raw["dtype"], raw["quantization"])
+    settings = EngineSettings(**spec["settings"])
+    if spec["engine"] == "vllm":
+        from alignment.engines.vllm_model import VllmModel
+
+        return VllmModel.load(settings, checkpoint)
+    from alignment.engines.padded import PaddedModel
+
+    return PaddedModel.load(settings, checkpoint)
+
+
+def serve(server: ModelServer, model: Model) -> None:
+    """Answers until this process ends. A model that has a loop of its own runs it in this thread."""
+    server.ready(model)
+    print(f"{now()} ready: {model.device}", flush=True)
+    getattr(model, "drive", threading.Event().wait)()
+
+
+def main(folder: Path, spec: Mapping[str, Any]) -> None:
+    """Becomes the model server of a folder."""
+    os.environ.pop(KEPT, None)  # what this process starts dies with it
+    server = ModelServer(listen(folder, spec), float(spec["settings"]["warm_s"]))
+    server.start()
+    try:
+        model = load(spec)
+    except Exception as error:  # noqa: BLE001 - the edge of the process: who waits for the model is told
+        traceback.print_exc()
+        refusal = error if isinstance(error, Refusal) else Refusal(
+            f"the model could not be loaded: {type(error).__name__}: {error}", f"see {folder}/log"
+        )  # fmt: skip
+        server.fail(refusal)
+        signal.pause()
+    serve(server, model)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -1,0 +1,241 @@
+"""vLLM in this process, for the model server: continuous batching over everything that is asked at any moment.
+
+Its engine core runs in this very process (VLLM_ENABLE_V1_MULTIPROCESSING=0), so that no process of it can outlive a kill
+of this one; scheduling is asynchronous all the same, and the card computes a step while the last one is looked at. The
+thread that loads the model drives it; others hand their requests in and wait.
+
+Written against vLLM 0.26.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from alignment.checkpoint import Checkpoint
+from alignment.engines.interface import Drawn, Sampling, first_stop, joint_seed
+from alignment.refusal import Refusal
+from alignment.settings import EngineSettings
+
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM makes room for
+_WHOLE_CARD = 0.92  # vLLM's own default share
+_TAKEN_A_STEP = 128  # requests that join between two steps: taking more would let the card wait
+
+
+@dataclass(slots=True)
+class _Job:
+    """The requests of one call, and what has come of them."""
+
+    left: int
+    outputs: list[Any]
+    done: threading.Event = field(default_factory=threading.Event)
+    error: Exception | None = None
+
+
+class _Asked(NamedTuple):
+    job: _Job
+    place: int
+    ids: Sequence[int]
+    params: Any
+    adapter: Any
+
+
+class VllmModel:
+    """A base model in vLLM, whole or with an adapter by request; see `Model`."""
+
+    def __init__(self, llm: Any, width: int, facts: Mapping[str, Any]) -> None:
+        import torch
+        import vllm
+
+        self.llm = llm
+        self.width = width
+        self.context = int(llm.llm_engine.model_config.max_model_len)
+        self.device = f"{torch.cuda.get_device_name(0)}, vLLM {vllm.__version__}"
+        self.facts = facts
+        self._asked: queue.SimpleQueue[_Asked] = queue.SimpleQueue()
+        self._adapters: dict[str, int] = {}
+
+    @classmethod
+    def load(cls, settings: EngineSettings, checkpoint: Checkpoint) -> VllmModel:
+        """Loads a base model in its own number format; 4 bits are for training.
+
+        Raises:
+            Refusal: the card lacks what the settings ask for.
+        """
+        os.environ |= {
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "VLLM_BATCH_INVARIANT": str(int(settings.batch_invariant)),
+            "VLLM_HOST_IP": "127.0.0.1",  # nothing of it listens to other machines
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_DO_NOT_TRACK": "1",
+            "HF_HUB_OFFLINE": "1",
+        }
+        import torch
+
+        capability = torch.cuda.get_device_capability(0)
+        if settings.batch_invariant and capability < (9, 0):
+            raise Refusal(
+                f"engine.batch_invariant: the card's compute capability is {capability[0]}.{capability[1]}, below 9.0",
+                "set batch_invariant: false in the profile",
+            )
+        total = torch.cuda.get_device_properties(0).total_memory
+        share = min(_WHOLE_CARD, settings.memory_gb * 1e9 / total) if settings.memory_gb else _WHOLE_CARD
+        _refuse_too_large(checkpoint.base, share * total, settings)
+        from vllm import LLM
+
+        rank = next((r for r in _RANKS if r >= settings.lora_rank), _RANKS[-1])
+        adapters = {"enable_lora": True, "max_lora_rank": rank, "max_loras": 1} if settings.lora_rank else {}
+        llm = LLM(
+            model=os.fspath(checkpoint.base),
+            dtype=checkpoint.dtype,
+            generation_config="vllm",  # the sampling is ours alone
+            load_format="dummy" if settings.weights == "random" else "auto",
+            enable_prefix_caching=True,
+            gpu_memory_utilization=share,
+            max_model_len=settings.context or None,
+            max_num_seqs=settings.batch_rows,
+            disable_log_stats=True,
+            **adapters,
+        )
+        facts = {
+            "batch_invariant": settings.batch_invariant,
+            "memory_share": round(share, 4),
+            "dtype": checkpoint.dtype,
+        }
+        return cls(llm, settings.batch_rows, facts)
+
+    def complete(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Drawn]:
+        """Completes prompts; see `Model`."""
+        return self._complete(prompts, sampling, seeds, None)
+
+    def logprobs(self, prompts: Sequence[Sequence[int]], labels: Sequence[int]) -> list[tuple[float, ...]]:
+        """Reads labels' log-probabilities; see `Model`."""
+        return self._logprobs(prompts, labels, None)
+
+    def with_adapter(self, path: Path) -> WithAdapter:
+        """Gives the model with an adapter on it. The same path with other content is another adapter."""
+        from vllm.lora.request import LoRARequest
+
+        name = f"{path} {(path / 'adapter_model.safetensors').stat().st_mtime_ns}"
+        number = self._adapters.setdefault(name, len(self._adapters) + 1)
+        return WithAdapter(self, LoRARequest(name, number, os.fspath(path)))
+
+    def close(self) -> None:
+        """Does nothing: the memory is the process's, and goes with it."""
+
+    def drive(self) -> None:
+        """Steps the engine for as long as this process lives."""
+        from vllm.inputs.engine import tokens_input
+
+        engine, numbers = self.llm.llm_engine, itertools.count()
+        waiting: dict[str, _Asked] = {}
+        while True:
+            for _ in range(_TAKEN_A_STEP):
+                try:
+                    asked = self._asked.get(block=not waiting)
+                except queue.Empty:
+                    break
+                name = f"cai-{next(numbers)}"
+                try:
+                    engine.add_request(name, tokens_input(list(asked.ids)), asked.params, lora_request=asked.adapter)
+                except ValueError as error:
+                    _settle(asked, None, error)
+                else:
+                    waiting[name] = asked
+            for output in engine.step() if waiting else ():
+                if output.finished:
+                    _settle(waiting.pop(output.request_id), output.outputs[0], None)
+
+    def _complete(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int], adapter: Any
+    ) -> list[Drawn]:
+        def params(seed: int) -> Any:
+            return _params(
+                max_tokens=sampling.max_new_tokens,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                stop=list(sampling.stop),
+                seed=joint_seed(sampling, seed) if sampling.temperature else None,
+                skip_special_tokens=False,
+            )
+
+        found = self._run(prompts, [params(seed) for seed in seeds], adapter)
+        return [_drawn(output, sampling.stop) for output in found]
+
+    def _logprobs(
+        self, prompts: Sequence[Sequence[int]], labels: Sequence[int], adapter: Any
+    ) -> list[tuple[float, ...]]:
+        params = [
+            _params(max_tokens=1, temperature=0.0, logprob_token_ids=list(labels), detokenize=False) for _ in prompts
+        ]
+        found = self._run(prompts, params, adapter)
+        return [tuple(output.logprobs[0][label].logprob for label in labels) for output in found]
+
+    def _run(self, prompts: Sequence[Sequence[int]], params: Sequence[Any], adapter: Any) -> list[Any]:
+        job = _Job(len(prompts), [None] * len(prompts))
+        if not prompts:
+            return []
+        for place, (ids, how) in enumerate(zip(prompts, params, strict=True)):
+            self._asked.put(_Asked(job, place, ids, how, adapter))
+        job.done.wait()
+        if job.error:
+            raise job.error
+        return job.outputs
+
+
+@dataclass(frozen=True, slots=True)
+class WithAdapter:
+    """A served model with an adapter laid over it."""
+
+    _model: VllmModel
+    _adapter: Any
+
+    def complete(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Drawn]:
+        """Completes prompts; see `Model`."""
+        return self._model._complete(prompts, sampling, seeds, self._adapter)
+
+    def logprobs(self, prompts: Sequence[Sequence[int]], labels: Sequence[int]) -> list[tuple[float, ...]]:
+        """Reads labels' log-probabilities; see `Model`."""
+        return self._model._logprobs(prompts, labels, self._adapter)
+
+
+def _params(**how: Any) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(**how, output_kind=RequestOutputKind.FINAL_ONLY, skip_clone=True)
+
+
+def _settle(asked: _Asked, output: Any, error: Exception | None) -> None:
+    job = asked.job
+    job.outputs[asked.place] = output
+    job.error = job.error or error
+    job.left -= 1
+    if not job.left:
+        job.done.set()
+
+
+def _drawn(output: Any, stop: Sequence[str]) -> Drawn:
+    cut = first_stop(output.text, stop)
+    ended = cut is not None or output.finish_reason == "stop"
+    return Drawn(output.text[:cut], "stop" if ended else "length", len(output.token_ids))
+
+
+def _refuse_too_large(base: Path, room: float, settings: EngineSettings) -> None:
+    """Makes sure that the weights fit before minutes are spent on loading them.
+
+    Raises:
+        Refusal: they leave no room for the prompts' keys and values.
+    """
+    weights = sum(path.stat().st_size for path in base.glob("*.safetensors"))
+    if settings.weights == "files" and weights > 0.95 * room:
+        raise Refusal(
+            f"engine.memory_gb: {base} has {weights / 1e9:.1f} GB of weights, and {room / 1e9:.1f} GB may be used",
+            "raise memory_gb in the profile, or take a card with more memory",
+        )

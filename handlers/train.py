@@ -15,6 +15,8 @@ from pathlib import Path
 
 from alignment.checkpoint import Checkpoint, resolve_checkpoint, write_checkpoint
 from alignment.curriculum import all_stages
+from alignment.engines import uses_gpu
+from alignment.engines.warm import take_device
 from alignment.journal import go_on_with
 from alignment.locations import displayed
 from alignment.profile import Profile, load_profile
@@ -91,6 +93,8 @@ def _train(request: Request, run: Run) -> Outcome:
         return _completed(request, run)
 
     # Model and loop
+    if uses_gpu(profile.engine):
+        take_device(request.workspace, f"the training {request.run_id}")  # until this process ends
     model, tokenizer = load_for_training(backend, checkpoint, profile.train, profile.engine, profile.seed)
     device = device_in_words(model)
     trained = train_adapter(rows, profile.train, model, tokenizer, request.data_dir, profile.seed, run)

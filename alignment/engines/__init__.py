@@ -12,7 +12,7 @@ from alignment.engines.text import TextEngine
 from alignment.refusal import Refusal
 from alignment.settings import EngineSettings
 
-__all__ = ["Completion", "Engine", "Sampling", "choose_engine", "open_engine"]
+__all__ = ["Completion", "Engine", "Sampling", "choose_engine", "open_engine", "uses_gpu"]
 
 
 def choose_engine(settings: EngineSettings) -> tuple[str, str]:
@@ -34,6 +34,11 @@ def choose_engine(settings: EngineSettings) -> tuple[str, str]:
     if installed and gpu:
         return "vllm", "it is installed and there is an NVIDIA GPU"
     return "transformers", "there is no NVIDIA GPU" if installed else "vllm is not installed"
+
+
+def uses_gpu(settings: EngineSettings) -> bool:
+    """Tells whether a model that this process loads goes onto an NVIDIA GPU."""
+    return settings.device != "cpu" and shutil.which("nvidia-smi") is not None
 
 
 def open_engine(settings: EngineSettings, checkpoint: Checkpoint, workspace: Path) -> Engine:
@@ -58,7 +63,7 @@ def open_engine(settings: EngineSettings, checkpoint: Checkpoint, workspace: Pat
         from alignment.engines.padded import PaddedModel
         from alignment.engines.warm import take_device
 
-        if settings.device != "cpu" and shutil.which("nvidia-smi"):
+        if uses_gpu(settings):
             device = take_device(workspace, "a task's own model")
         model = PaddedModel.load(settings, checkpoint)
     return TextEngine(load_tokenizer(checkpoint.base), model, {"engine": name, "why": why}, device)

@@ -81,7 +81,7 @@ def lease_model(name: str, settings: EngineSettings, checkpoint: Checkpoint, wor
     if name == "vllm":  # takes the adapter with each request, so that one server does for a base and what is made of it
         adapter, checkpoint = _one_adapter(settings, checkpoint)
     spec = spec_of(name, settings, checkpoint)
-    key = _key(spec, checkpoint)
+    key = key_of(spec, checkpoint)
     while True:
         with _door(folder):
             holder = _holder(folder)
@@ -154,7 +154,7 @@ def _one_adapter(settings: EngineSettings, checkpoint: Checkpoint) -> tuple[Path
     return adapter.resolve(), replace(checkpoint, adapters=())
 
 
-def _key(spec: Mapping[str, Any], checkpoint: Checkpoint) -> str:
+def key_of(spec: Mapping[str, Any], checkpoint: Checkpoint) -> str:
     """Identifies a loaded model: what was asked for, and the very files. Hashing tens of gigabytes would take longer
     than the load saves, so a file counts as the same while size, time and inode are."""
     files = [

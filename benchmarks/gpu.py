@@ -161,7 +161,7 @@ class Work:
         gold = [answer.response for answer in self.stage.gold]
         self.cases: list[Case] = [
             self.critic.case(text, gold[index % len(gold)] + f" {index}")
-            for index, text in enumerate(self.instructions * 4)
+            for index, text in enumerate(self.instructions * 16)
         ]
 
     def answer_prompts(self) -> tuple[list[str], Sampling, list[int]]:
@@ -273,7 +273,7 @@ def _measure_ours(root: Path, out: Path, instructions: int, card: Card, rows: li
             rows += [{**found, "peak_gb": peak}, row(f"GPU idle in: {found['what']}", 100 * idle, "%", 0, None, "≤ 10")]
         given: list[Input] = []
         for handler, params in (
-            ("baseline", {"items": 300}), ("generate", {"instructions": 200}), ("evaluate", {"model": "models/shaped"}),
+            ("baseline", {"items": 100}), ("generate", {"instructions": 200}), ("evaluate", {"model": "models/shaped"}),
         ):  # fmt: skip
             for seed in range(
                 4
@@ -420,7 +420,7 @@ def main() -> int:
     parser.add_argument("out", type=Path, nargs="?", default=Path("bench-gpu"))
     parser.add_argument("--memory-gb", type=float, default=80.0, help="what vLLM and training stay within")
     parser.add_argument("--layers", type=int, default=64)
-    parser.add_argument("--instructions", type=int, default=114, help="each gets nine answers and four judgements")
+    parser.add_argument("--instructions", type=int, default=80, help="each gets nine answers and 16 judgements")
     parser.add_argument("--no-training", action="store_true")
     parser.add_argument("--no-padded", action="store_true")
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)

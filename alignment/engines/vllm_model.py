@@ -72,6 +72,7 @@ class VllmModel:
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "VLLM_BATCH_INVARIANT": str(int(settings.batch_invariant)),
             "VLLM_HOST_IP": "127.0.0.1",  # nothing of it listens to other machines
+            "VLLM_USE_FLASHINFER_SAMPLER": "0",  # it does not keep to the seeds of requests
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_DO_NOT_TRACK": "1",
             "HF_HUB_OFFLINE": "1",

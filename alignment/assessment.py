@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from alignment.ahead import ahead, depth_for
 from alignment.curriculum import Item, Stage
@@ -68,20 +68,32 @@ def evenly(items: Sequence[Item], count: int) -> list[Item]:
     return [items[position] for position in sorted(position for _, position in sorted(ranked)[:count])]
 
 
-def answers(
-    engine: Engine, stage: Stage, arm: Arm, items: Sequence[Item], chunk_items: int, verifier: Verifier = verify
-) -> Iterator[list[Row]]:
+class Asked(NamedTuple):
+    """Items of one stage that are asked in one arm, so many at a time."""
+
+    stage: Stage
+    arm: Arm
+    items: Sequence[Item]
+    chunk_items: int
+
+    def chunks(self) -> Iterator[Asked]:
+        """Cuts the items."""
+        for start in range(0, len(self.items), self.chunk_items):
+            yield self._replace(items=self.items[start : start + self.chunk_items])
+
+
+def answers(engine: Engine, asked: Sequence[Asked], verifier: Verifier = verify) -> Iterator[list[Row]]:
     """Answers items greedily and scores them, chunk by chunk, so that the caller can save, report and stop."""
-    sampling = Sampling(stage.max_new_tokens, stop=arm.stop)
-    chunks = (items[start : start + chunk_items] for start in range(0, len(items), chunk_items))
 
-    def work(chunk: Sequence[Item]) -> tuple[list[str], list[Completion]]:
-        prompts = [arm.prompt(item.instruction) for item in chunk]
-        return prompts, engine.complete(prompts, sampling)
+    def work(chunk: Asked) -> tuple[list[str], list[Completion]]:
+        prompts = [chunk.arm.prompt(item.instruction) for item in chunk.items]
+        return prompts, engine.complete(prompts, Sampling(chunk.stage.max_new_tokens, stop=chunk.arm.stop))
 
-    for chunk, (prompts, completions) in ahead(work, chunks, depth_for(engine.width, chunk_items)):
+    chunks = (chunk for one in asked for chunk in one.chunks())
+    depth = depth_for(engine.width, min((one.chunk_items for one in asked), default=1))
+    for (stage, arm, items, _), (prompts, completions) in ahead(work, chunks, depth):
         rows = []
-        for item, prompt, completion in zip(chunk, prompts, completions, strict=True):
+        for item, prompt, completion in zip(items, prompts, completions, strict=True):
             strict, loose = score(item.verifier, completion.text, completion.finish_reason, stage.new_turn, verifier)
             rows.append(
                 {

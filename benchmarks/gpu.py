@@ -59,6 +59,20 @@ def row(what: str, value: float, unit: str, seconds: float, peak_gb: float | Non
     }  # fmt: skip
 
 
+class Rows:
+    """The lines so far, on the disk at once: a run that is cut off leaves what it has measured."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows: list[Row] = []
+
+    def add(self, one: Row) -> None:
+        """Adds a line."""
+        print(one, flush=True)
+        self._rows.append(one)
+        self._path.write_text(json.dumps(self._rows, indent=1) + "\n")
+
+
 class Card:
     """Samples the GPU's utilisation and memory while a block runs."""
 
@@ -241,20 +255,18 @@ def serve_and_measure(root: Path, out: Path, instructions: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     serving = server.ModelServer(server.listen(folder, {**spec, "key": warm.key_of(spec, checkpoint)}), 600.0)
     serving.start()
-    rows: list[Row] = []
+    rows = Rows(out / "serving.json")
     with Card(out / "utilisation.csv").watched() as card:
         begin, clock = time.time(), time.monotonic()
         model = VllmModel.load(profile.engine, checkpoint)
-        rows.append(row("load", time.monotonic() - clock, "s", time.monotonic() - clock))
-        print(rows[-1], flush=True)
+        rows.add(row("load", time.monotonic() - clock, "s", time.monotonic() - clock))
         for one in alone(model.llm, load_tokenizer(checkpoint.base), Work(profile, root, instructions)):
-            rows.append({**one, "peak_gb": card.between(begin, time.time())[1]})
-            print(rows[-1], flush=True)
+            rows.add({**one, "peak_gb": card.between(begin, time.time())[1]})
         threading.Thread(target=_measure_ours, args=(root, out, instructions, card, rows), daemon=True).start()
         server.serve(serving, model)
 
 
-def _measure_ours(root: Path, out: Path, instructions: int, card: Card, rows: list[Row]) -> None:
+def _measure_ours(root: Path, out: Path, instructions: int, card: Card, rows: Rows) -> None:
     """Runs our side in other processes, then ends this one."""
     try:
         command = [
@@ -270,7 +282,8 @@ def _measure_ours(root: Path, out: Path, instructions: int, card: Card, rows: li
         _timed_process("drawing and critic", [*command, "--root", str(root)], out, card, rows)
         for found in json.loads((out / "ours.json").read_text()):
             idle, peak = card.between(found.pop("begin"), found.pop("end"))
-            rows += [{**found, "peak_gb": peak}, row(f"GPU idle in: {found['what']}", 100 * idle, "%", 0, None, "≤ 10")]
+            rows.add({**found, "peak_gb": peak})
+            rows.add(row(f"GPU idle in: {found['what']}", 100 * idle, "%", found["seconds"], None, "≤ 10"))
         given: list[Input] = []
         for handler, params in (
             ("baseline", {"items": 100}), ("generate", {"instructions": 200}), ("evaluate", {"model": "models/shaped"}),
@@ -282,24 +295,21 @@ def _measure_ours(root: Path, out: Path, instructions: int, card: Card, rows: li
                 _timed_process(f"handler {handler}", [sys.executable, "-m", "handlers", str(folder)], out, card, rows)
                 outcome = json.loads((folder / "outcome.json").read_text())
                 print(handler, json.dumps(outcome)[:600], flush=True)
-                rows[-1]["outcome"] = {key: outcome.get(key) for key in ("outcome", "reason")}
                 if not str(outcome.get("reason", "")).startswith("the critic's AUC"):
                     break
             given.insert(0, Input(handler, folder.parent.name, handler, 1, root / "data" / folder.parent.name, {}, ()))
     finally:
-        (out / "serving.json").write_text(json.dumps(rows, indent=1) + "\n")
         os._exit(0)
 
 
-def _timed_process(what: str, command: Sequence[str], out: Path, card: Card, rows: list[Row]) -> None:
+def _timed_process(what: str, command: Sequence[str], out: Path, card: Card, rows: Rows) -> None:
     begin, clock = time.time(), time.monotonic()
     with open(out / "log", "a") as log:
         print("+", *command, file=log, flush=True)
         subprocess.run(command, cwd=INSTALLATION, stdout=log, stderr=log, check=True, timeout=400)
     idle, peak = card.between(begin, time.time())
     seconds = time.monotonic() - clock
-    rows.append(row(f"{what}: GPU idle, start and end of the process included", 100 * idle, "%", seconds, peak))
-    print(rows[-1], flush=True)
+    rows.add(row(f"{what}: GPU idle, start and end of the process included", 100 * idle, "%", seconds, peak))
 
 
 def measure_ours(root: Path, out: Path, instructions: int) -> None:

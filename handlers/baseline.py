@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from alignment.assessment import ArmTally, Row, answers, evenly, tally
+from alignment.assessment import ArmTally, Asked, Row, answers, evenly, tally
 from alignment.checkpoint import Checkpoint, resolve_checkpoint
 from alignment.curriculum import Item, Stage, load_stage, stage_folder
 from alignment.engines import open_engine
@@ -118,12 +118,12 @@ def _baseline(request: Request, run: Run, verifier: Verifier) -> Outcome:
                 continue
             with closing(open_engine(profile.engine, checkpoint, request.workspace)) as engine:
                 device, engine_facts = engine.device, engine.facts
-                for leg, todo in missing:
-                    for rows in answers(engine, stage, leg.arm, todo, leg.chunk_items, verifier):
-                        journal.append(rows)
-                        pace.step(len(rows), leg.arm.name)
-                        if run.should_stop():
-                            return Requeue(checkpoint=displayed(journal.path, request.workspace))
+                asked = [Asked(stage, leg.arm, todo, leg.chunk_items) for leg, todo in missing]
+                for rows in answers(engine, asked, verifier):
+                    journal.append(rows)
+                    pace.step(len(rows), rows[0]["arm"])
+                    if run.should_stop():
+                        return Requeue(checkpoint=displayed(journal.path, request.workspace))
         rows = journal.rows
 
     # Figures

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from alignment.assessment import Row, answers, tally
+from alignment.assessment import Asked, Row, answers, tally
 from alignment.checkpoint import resolve_checkpoint
 from alignment.comparison import Verdict, compare, judge
 from alignment.curriculum import Item, Stage, load_stage, stage_folder
@@ -128,12 +128,12 @@ def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
         if any(todo for _, todo in missing):
             with closing(open_engine(profile.engine, checkpoint, request.workspace)) as engine:
                 device, engine_facts = engine.device, engine.facts
-                for leg, todo in missing:
-                    for rows in answers(engine, leg.stage, leg.arm, todo, settings.chunk_items, verifier):
-                        journal.append(rows)
-                        pace.step(len(rows), leg.arm.name)
-                        if run.should_stop():
-                            return Requeue(checkpoint=displayed(journal.path, request.workspace))
+                asked = [Asked(leg.stage, leg.arm, todo, settings.chunk_items) for leg, todo in missing]
+                for rows in answers(engine, asked, verifier):
+                    journal.append(rows)
+                    pace.step(len(rows), rows[0]["arm"])
+                    if run.should_stop():
+                        return Requeue(checkpoint=displayed(journal.path, request.workspace))
         rows = journal.rows
 
     # Figures

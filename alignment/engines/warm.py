@@ -82,6 +82,7 @@ def lease_model(name: str, settings: EngineSettings, checkpoint: Checkpoint, wor
         adapter, checkpoint = _one_adapter(settings, checkpoint)
     spec = spec_of(name, settings, checkpoint)
     key = key_of(spec, checkpoint)
+    waiting = _Waiting()
     while True:
         with _door(folder):
             holder = _holder(folder)
@@ -95,7 +96,7 @@ def lease_model(name: str, settings: EngineSettings, checkpoint: Checkpoint, wor
             except ConnectionError:
                 continue  # its idle time was over that very moment
         if holder is not None and holder.get("key") != key:
-            time.sleep(_LOOK_S)
+            waiting.wait_for(holder)
             continue
         try:
             return ServedModel(folder, lease, adapter)
@@ -116,7 +117,7 @@ def take_device(workspace: Path, what: str) -> int:
     Returns:
         The descriptor that holds the device until it is closed or this process ends.
     """
-    folder = _folder(workspace)
+    folder, waiting = _folder(workspace), _Waiting()
     while True:
         with _door(folder):
             holder = _holder(folder)
@@ -127,7 +128,22 @@ def take_device(workspace: Path, what: str) -> int:
                 return life
             left = _leaves(folder, holder)
         if not left:
-            time.sleep(_LOOK_S)
+            waiting.wait_for(holder)
+
+
+class _Waiting:
+    """Waits a little at a time for whoever has the device, and says once who that is."""
+
+    def __init__(self) -> None:
+        self._said: Any = None
+
+    def wait_for(self, holder: Mapping[str, Any]) -> None:
+        """Waits a little."""
+        if self._said != holder["pid"]:
+            what = holder.get("what") or f"a model server with {holder['checkpoint']['base']}"
+            print(f"waiting: process {holder['pid']}, {what}, has the device and is in use", flush=True)
+            self._said = holder["pid"]
+        time.sleep(_LOOK_S)
 
 
 def _folder(workspace: Path) -> Path:

@@ -72,10 +72,12 @@ def test_auto_takes_vllm_and_says_why(served: Any) -> None:
 
 
 def test_greedy_answers_are_those_of_transformers(served: Any, local: Any) -> None:
-    """Texts, finish reasons, counts and prompt hashes agree; bf16 against float32 may part at a near tie."""
-    pairs = list(zip(served.complete(PROMPTS, Sampling(24)), local.complete(PROMPTS, Sampling(24)), strict=True))
-    assert sum(ours == theirs for ours, theirs in pairs) >= len(pairs) - 1
+    """Whole answers agree, with their ends, counts and prompt hashes; bf16 against float32 may part at one near tie."""
+    sampling = Sampling(24, stop=("\n",))
+    pairs = list(zip(served.complete(PROMPTS, sampling), local.complete(PROMPTS, sampling), strict=True))
     assert [a.prompt_sha256 for a, _ in pairs] == [b.prompt_sha256 for _, b in pairs]
+    different = [(ours, theirs) for ours, theirs in pairs if ours != theirs]
+    assert len(different) <= 1, different
 
 
 def test_samples_do_not_depend_on_the_batch(served: Any) -> None:
@@ -123,11 +125,11 @@ def test_an_adapter_is_served_by_request(served: Any, workspace: Path, tmp_path:
     adapted.close()
 
 
-def test_too_small_a_card_is_refused_with_the_figures(workspace: Path) -> None:
-    """What vLLM says when it cannot load reaches the task."""
+def test_too_little_memory_is_refused_with_the_figures(tmp_path: Path) -> None:
+    """Weights that do not fit are refused before they are loaded; the server is one of another workspace."""
     little = EngineSettings(name="vllm", device="cuda", memory_gb=0.001, batch_rows=64, warm_s=1.0)
-    with pytest.raises(Refusal, match="memory"):
-        open_engine(little, BASE, workspace)
+    with pytest.raises(Refusal, match="GB of weights"):
+        open_engine(little, BASE, tmp_path)
 
 
 def test_stage_one_has_the_same_verdict_as_on_a_cpu(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo ladder test test-slow sweep lint format bench clean
+.PHONY: demo ladder test test-slow test-gpu sweep lint format bench bench-gpu clean
 
 demo: $(READY)  ## stage 1 on the built-in base model, from an empty workspace to the report
 	@rm -rf demo
@@ -43,6 +43,12 @@ format: $(READY)
 
 bench: $(READY)  ## latencies and rates of the queue, beside other queues where they are installed
 	@$(BIN)/python -m benchmarks.queue
+
+bench-gpu: $(READY)  ## serving and training of a 32B-shaped model on an NVIDIA GPU, in one table
+	@$(BIN)/python -m benchmarks.gpu
+
+test-gpu: $(READY)  ## tests that need an NVIDIA GPU; skipped with a reason without one
+	@$(BIN)/pytest -m gpu
 
 clean:
 	rm -rf $(VENV) demo ladder build *.egg-info

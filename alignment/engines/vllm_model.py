@@ -25,6 +25,8 @@ from alignment.settings import EngineSettings
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM makes room for
 _WHOLE_CARD = 0.92  # vLLM's own default share
+_BESIDES_BYTES = 5.5e9  # beside its share: context, graphs, sampling; 5.35e9 measured (docs/gpu.md)
+_STEP_TOKENS = 8192  # of prompts in one step; more takes memory from keys and values
 _TAKEN_A_STEP = 128  # requests that join between two steps: taking more would let the card wait
 
 
@@ -86,7 +88,8 @@ class VllmModel:
                 "set batch_invariant: false in the profile",
             )
         total = torch.cuda.get_device_properties(0).total_memory
-        share = min(_WHOLE_CARD, settings.memory_gb * 1e9 / total) if settings.memory_gb else _WHOLE_CARD
+        wanted = max(0.0, settings.memory_gb * 1e9 - _BESIDES_BYTES) if settings.memory_gb else total
+        share = min(_WHOLE_CARD, wanted / total)
         _refuse_too_large(checkpoint.base, share * total, settings)
         from vllm import LLM
 
@@ -101,6 +104,7 @@ class VllmModel:
             gpu_memory_utilization=share,
             max_model_len=settings.context or None,
             max_num_seqs=settings.batch_rows,
+            max_num_batched_tokens=_STEP_TOKENS,
             disable_log_stats=True,
             **adapters,
         )

@@ -5,6 +5,7 @@ What could hang, such as importing torch on a broken machine, is tried in a chil
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from daemon import audit, workspace
 from daemon.workspace import BadWorkspace, Workspace
@@ -40,7 +42,17 @@ class Check:
 
 def examine(where: Workspace) -> list[Check]:
     """Makes all checks."""
-    checks: list[Callable[[Workspace], Check]] = [_python, _settings, _disk, _file_system, _rights, _lock, _log, _torch]
+    checks: list[Callable[[Workspace], Check]] = [
+        _python,
+        _settings,
+        _disk,
+        _file_system,
+        _rights,
+        _lock,
+        _log,
+        _model,
+        _torch,
+    ]
     return [check(where) for check in checks]
 
 
@@ -103,6 +115,19 @@ def _log(where: Workspace) -> Check:
     except FileNotFoundError:
         return Check("log", "note", "none yet")
     return Check("log", "bad" if faults else "ok", "; ".join(faults[:3]) or "whole and unchanged")
+
+
+def _model(where: Workspace) -> Check:
+    try:
+        holder = json.loads((where.state / "model" / "holder.json").read_text())
+        command = Path(f"/proc/{holder['pid']}/cmdline").read_bytes()
+        if b"alignment.engines.server" not in command:
+            raise ProcessLookupError
+        base, warm_s = holder["checkpoint"]["base"], float(holder["settings"]["warm_s"])
+    except (OSError, ValueError, KeyError):
+        return Check("model", "note", "none is loaded")
+    said = f"process {holder['pid']} has {base} loaded since {holder['since']}"
+    return Check("model", "ok", f"{said}; it leaves {warm_s:g} s after its last use")
 
 
 def _torch(_: Workspace) -> Check:

@@ -135,8 +135,8 @@ def listen(folder: Path, holder: Mapping[str, Any]) -> socket.socket:
     at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     listener.bind(f"/proc/self/fd/{at}/{SOCKET}")  # the path itself may be longer than an address can be
     os.close(at)
-    listener.listen(64)
     replace_file(folder / HOLDER, json.dumps({"pid": os.getpid(), "since": now(), **holder}, indent=1) + "\n")
+    listener.listen(64)  # from now on it can be reached, and everybody can read who it is
     return listener
 
 

@@ -22,7 +22,8 @@ from alignment.engines.warm import FOLDER, lease_model, take_device
 from alignment.locations import INSTALLATION
 from alignment.refusal import Refusal
 from alignment.settings import EngineSettings, ModelSettings
-from daemon import shim, workers
+from daemon import doctor, shim, workers
+from daemon.workspace import Workspace
 
 pytestmark = pytest.mark.model
 BASE = resolve_checkpoint(ModelSettings(), INSTALLATION)
@@ -89,6 +90,8 @@ def test_the_next_user_finds_the_model_loaded(workspace: Path) -> None:
     second, third = open_engine(settings(), BASE, workspace), open_engine(settings(), BASE, workspace)
     assert second.complete(PROMPTS, Sampling(4)) == third.complete(PROMPTS, Sampling(4))
     assert holder(workspace)["pid"] == pid
+    told = doctor._model(Workspace(workspace))
+    assert f"process {pid} has {BASE.base} loaded" in told.finding
     second.close()
     third.close()
 

@@ -12,6 +12,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -74,11 +75,15 @@ def sha256_of_text(text: str) -> str:
 
 
 def sha256_of_model(folder: Path) -> str:
-    """Hashes what makes a model or an adapter: the names and contents of weights, configuration and tokenizer."""
+    """Hashes what makes a model or an adapter: the names and contents of weights, configuration and tokenizer.
+
+    Files are read at the same time: one thread would need most of a minute for a large model's.
+    """
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.name.endswith(_MODEL_FILES):
-            digest.update(f"{path.name} {sha256_of_file(path)}\n".encode())
+    paths = [path for path in sorted(folder.iterdir()) if path.name.endswith(_MODEL_FILES)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path, sha256 in zip(paths, pool.map(sha256_of_file, paths), strict=True):
+            digest.update(f"{path.name} {sha256}\n".encode())
     return digest.hexdigest()
 
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from alignment.checkpoint import resolve_checkpoint, write_checkpoint
-from alignment.engines import Sampling, open_engine
+from alignment.engines import Sampling, choose_engine, open_engine
 from alignment.guard import sha256_of_ids
 from alignment.locations import INSTALLATION
 from alignment.refusal import Refusal
@@ -35,15 +36,32 @@ def local() -> Any:
     return open_engine(settings, resolve_checkpoint(ModelSettings(), INSTALLATION), INSTALLATION)
 
 
-@pytest.fixture(scope="module", params=["transformers", "openai"])
-def engine(request: pytest.FixtureRequest, local: Any) -> Iterator[Any]:
+@pytest.fixture(scope="module", params=["transformers", "served", "openai"])
+def engine(request: pytest.FixtureRequest, local: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Every engine that runs here: the contract holds whichever library or server stands behind it."""
     if request.param == "transformers":
         yield local
         return
+    if request.param == "served":
+        settings = EngineSettings(name="transformers", device="cpu", batch_rows=4, warm_s=0.1)
+        engine = open_engine(settings, resolve_checkpoint(ModelSettings(), INSTALLATION), tmp_path_factory.mktemp("w"))
+        yield engine
+        engine.close()
+        return
     with served(local) as server:
         settings = EngineSettings(name="openai", base_url=server.base_url, served_model=MODEL, concurrency=4)
         yield open_engine(settings, resolve_checkpoint(ModelSettings(), INSTALLATION), INSTALLATION)
+
+
+def test_auto_picks_by_hardware_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM needs both, itself and a card; a profile that names an engine gets it, or is told what is missing."""
+    monkeypatch.setenv("PATH", "/nowhere")  # no nvidia-smi
+    assert choose_engine(EngineSettings(device="cpu")) == ("transformers", "the profile's device is the CPU")
+    assert choose_engine(EngineSettings())[0] == "transformers"
+    assert choose_engine(EngineSettings(name="openai")) == ("openai", "the profile names it")
+    if find_spec("vllm") is None:
+        with pytest.raises(Refusal, match="vllm is not installed"):
+            choose_engine(EngineSettings(name="vllm"))
 
 
 def test_engine_greedy_matches_the_model_run_without_padding_or_cache(engine: Any, local: Any) -> None:

@@ -66,7 +66,11 @@ MARKS = {"secret": "secret", "kind": "unkind", "help": "I keep"}
 class ByHand:
     """An engine that says what the tables say."""
 
-    device = "none"
+    device, width = "none", 1
+    facts: Mapping[str, Any] = {}
+
+    def close(self) -> None:
+        """Has nothing to let go."""
 
     def complete(self, prompts: Sequence[str], _: Sampling, __: Sequence[int] = ()) -> list[Completion]:
         return [Completion(self._answer(prompt), "stop", 10, 5, "0" * 64) for prompt in prompts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -82,7 +82,7 @@ class Asked(NamedTuple):
             yield self._replace(items=self.items[start : start + self.chunk_items])
 
 
-def answers(engine: Engine, asked: Sequence[Asked], verifier: Verifier = verify) -> Iterator[list[Row]]:
+def answers(engine: Engine, asked: Sequence[Asked], verifier: Verifier = verify) -> Generator[list[Row], None, None]:
     """Answers items greedily and scores them, chunk by chunk, so that the caller can save, report and stop."""
 
     def work(chunk: Asked) -> tuple[list[str], list[Completion]]:

@@ -11,20 +11,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from alignment.assessment import ArmTally, Asked, Row, answers, evenly, tally
+from alignment.assessment import ArmTally, Asked, Row, evenly, tally
 from alignment.checkpoint import Checkpoint, resolve_checkpoint
 from alignment.curriculum import Item, Stage, load_stage, stage_folder
-from alignment.engines import open_engine
 from alignment.gap import GapVerdict, judge_gap, noise_floor
-from alignment.journal import Journal, go_on_with
+from alignment.journal import go_on_with
 from alignment.locations import displayed
 from alignment.measures import measure, missed
-from alignment.profile import Profile, load_profile
+from alignment.profile import Profile
 from alignment.prompts import Arm, arms
 from alignment.provenance import (
     Manifest,
@@ -40,12 +37,11 @@ from alignment.provenance import (
 from alignment.refusal import Refusal
 from alignment.scorers import Verifier, verify
 from alignment.selftest import self_test
+from handlers.answering import COMPLETIONS, answer
 from handlers.contract import Blocked, Completed, Outcome, Request, Requeue, Run
-from handlers.inputs import named_model
-from handlers.pace import Pace
+from handlers.inputs import named_model, stage_and_profile
 
 RAW_AGAIN = "raw_again"
-_COMPLETIONS = "completions.jsonl"
 _SHOWN = 6  # failing answers in the summary
 
 
@@ -74,14 +70,9 @@ def baseline(request: Request, run: Run, *, verifier: Verifier = verify) -> Outc
 def _baseline(request: Request, run: Run, verifier: Verifier) -> Outcome:
     started, clock = now(), time.monotonic()
     # Parameters
-    if request.stage is None:
-        raise Refusal("the task names no stage", "write `stage: 1` into the front matter")
-    profile = load_profile(
-        str(request.params.get("profile", "micro")), request.workspace, kind="baseline", params=request.params
-    )
-    print(profile.describe(), flush=True)
+    number, profile = stage_and_profile(request)
     settings = profile.baseline
-    stage = load_stage(stage_folder(profile.curriculum.world, request.stage, request.workspace), request.workspace)
+    stage = load_stage(stage_folder(profile.curriculum.world, number, request.workspace), request.workspace)
     items = evenly(stage.items, settings.items)
     self_test(items, stage.new_turn, verifier)
     base = resolve_checkpoint(profile.model, request.workspace)
@@ -102,29 +93,12 @@ def _baseline(request: Request, run: Run, verifier: Verifier) -> Outcome:
         },
     )
 
-    # Answers, one model after the other
-    device = "none: every item had been answered"
-    engine_facts: Mapping[str, Any] = {}
-    with Journal(request.data_dir / _COMPLETIONS) as journal:
-        done = {(row["arm"], row["item"]) for row in journal.rows}
-        pace = Pace(run, sum(len(leg.items) for leg in legs), "item", done=len(done))
-        for checkpoint in dict.fromkeys(leg.checkpoint for leg in legs):
-            missing = [
-                (leg, [item for item in leg.items if (leg.arm.name, item.id) not in done])
-                for leg in legs
-                if leg.checkpoint == checkpoint
-            ]
-            if not any(todo for _, todo in missing):
-                continue
-            with closing(open_engine(profile.engine, checkpoint, request.workspace)) as engine:
-                device, engine_facts = engine.device, engine.facts
-                asked = [Asked(stage, leg.arm, todo, leg.chunk_items) for leg, todo in missing]
-                for rows in answers(engine, asked, verifier):
-                    journal.append(rows)
-                    pace.step(len(rows), rows[0]["arm"])
-                    if run.should_stop():
-                        return Requeue(checkpoint=displayed(journal.path, request.workspace))
-        rows = journal.rows
+    # Answers
+    asked = [(leg.checkpoint, Asked(stage, leg.arm, leg.items, leg.chunk_items)) for leg in legs]
+    answered = answer(request, run, profile.engine, asked, verifier)
+    if answered is None:
+        return Requeue(checkpoint=displayed(request.data_dir / COMPLETIONS, request.workspace))
+    rows = answered.rows
 
     # Figures
     by_arm = {leg.arm.name: [row for row in rows if row["arm"] == leg.arm.name] for leg in legs}
@@ -159,7 +133,7 @@ def _baseline(request: Request, run: Run, verifier: Verifier) -> Outcome:
     figures_path, summary_path = request.data_dir / "figures.json", request.data_dir / "summary.md"
     replace_file(figures_path, json.dumps(figures, indent=1) + "\n")
     replace_file(summary_path, _summary(stage, tallies, measured, verdict, by_arm["raw"]))
-    outputs = [request.data_dir / _COMPLETIONS, figures_path, summary_path]
+    outputs = [request.data_dir / COMPLETIONS, figures_path, summary_path]
     manifest = write_manifest(
         request.data_dir,
         Manifest(
@@ -173,7 +147,7 @@ def _baseline(request: Request, run: Run, verifier: Verifier) -> Outcome:
             base_model=displayed(base.base, request.workspace),
             base_model_sha256=base_sha256,
             constitution_sha256=None,
-            device=device,
+            device=answered.device,
             started=started,
             finished=now(),
             versions=versions(),
@@ -181,7 +155,7 @@ def _baseline(request: Request, run: Run, verifier: Verifier) -> Outcome:
             facts={
                 "verdict": verdict.as_figures(),
                 "prompts_sha256": _prompts_sha256(rows),
-                "engine": dict(engine_facts),
+                "engine": answered.engine,
             },
         ),
     )

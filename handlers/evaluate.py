@@ -12,21 +12,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from alignment.assessment import Asked, Row, answers, tally
+from alignment.assessment import Asked, Row, tally
 from alignment.checkpoint import resolve_checkpoint
 from alignment.comparison import Verdict, compare, judge
 from alignment.curriculum import Item, Stage, load_stage, stage_folder
-from alignment.engines import open_engine
-from alignment.journal import Journal, go_on_with
+from alignment.journal import go_on_with
 from alignment.locations import displayed
 from alignment.measures import measure
 from alignment.monitors import Limits, Signs, collapse, signs_of
-from alignment.profile import Profile, load_profile
+from alignment.profile import Profile
 from alignment.prompts import Arm, raw_prompt
 from alignment.provenance import (
     MANIFEST,
@@ -45,13 +42,11 @@ from alignment.refusal import Refusal
 from alignment.scorers import Verifier, verify
 from alignment.selftest import self_test
 from alignment.settings import PlanSettings
+from handlers.answering import COMPLETIONS, answer
 from handlers.contract import Blocked, Completed, Outcome, Request, Requeue, Run
 from handlers.findings import TRAINED, metrics_of, summary_of
-from handlers.inputs import named_model, refuse_changed_base
-from handlers.pace import Pace
+from handlers.inputs import named_model, refuse_changed_base, stage_and_profile
 from handlers.rounds import propose_round
-
-COMPLETIONS = "completions.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +75,14 @@ def evaluate(request: Request, run: Run, *, verifier: Verifier = verify) -> Outc
 def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
     started, clock = now(), time.monotonic()
     # Parameters
-    if request.stage is None:
-        raise Refusal("the task names no stage", "write `stage: 1` into the front matter")
-    profile = load_profile(
-        str(request.params.get("profile", "micro")), request.workspace, kind="evaluate", params=request.params
-    )
-    print(profile.describe(), flush=True)
+    number, profile = stage_and_profile(request)
     settings = profile.evaluate
     model = named_model(request)
     runs = _complete_runs(request)
-    baseline = _newest(runs, "baseline", request.stage)
+    baseline = _newest(runs, "baseline", number)
     if baseline is None:
         raise Refusal(
-            f"stage {request.stage} has no baseline among this task's dependencies",
+            f"stage {number} has no baseline among this task's dependencies",
             "add a completed baseline task of the stage to depends_on",
         )
     if model is None and runs[baseline].facts["verdict"]["verdict"] != "saturated":
@@ -100,7 +90,7 @@ def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
             "no model to evaluate: no dependency left one", "add a train task to depends_on, or set params.model"
         )
     checkpoint = resolve_checkpoint(profile.model, request.workspace, model)
-    stage = load_stage(stage_folder(profile.curriculum.world, request.stage, request.workspace), request.workspace)
+    stage = load_stage(stage_folder(profile.curriculum.world, number, request.workspace), request.workspace)
     legs = [_leg(stage, TRAINED, baseline, request.workspace)]
     legs += _regression_legs(profile, request, runs)
     for leg in legs:
@@ -119,22 +109,11 @@ def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
     )
 
     # Answers
-    device = "none: every item had been answered"
-    engine_facts: Mapping[str, Any] = {}
-    with Journal(request.data_dir / COMPLETIONS) as journal:
-        done = {(row["arm"], row["item"]) for row in journal.rows}
-        pace = Pace(run, sum(len(leg.items) for leg in legs), "item", done=len(done))
-        missing = [(leg, [item for item in leg.items if (leg.arm.name, item.id) not in done]) for leg in legs]
-        if any(todo for _, todo in missing):
-            with closing(open_engine(profile.engine, checkpoint, request.workspace)) as engine:
-                device, engine_facts = engine.device, engine.facts
-                asked = [Asked(leg.stage, leg.arm, todo, settings.chunk_items) for leg, todo in missing]
-                for rows in answers(engine, asked, verifier):
-                    journal.append(rows)
-                    pace.step(len(rows), rows[0]["arm"])
-                    if run.should_stop():
-                        return Requeue(checkpoint=displayed(journal.path, request.workspace))
-        rows = journal.rows
+    asked = [(checkpoint, Asked(leg.stage, leg.arm, leg.items, settings.chunk_items)) for leg in legs]
+    answered = answer(request, run, profile.engine, asked, verifier)
+    if answered is None:
+        return Requeue(checkpoint=displayed(request.data_dir / COMPLETIONS, request.workspace))
+    rows = answered.rows
 
     # Figures
     untrained = json.loads((baseline / "figures.json").read_text(encoding="utf-8"))
@@ -206,7 +185,7 @@ def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
             base_model=displayed(checkpoint.base, request.workspace),
             base_model_sha256=base_sha256,
             constitution_sha256=None,
-            device=device,
+            device=answered.device,
             started=started,
             finished=now(),
             versions=versions(),
@@ -214,7 +193,7 @@ def _evaluate(request: Request, run: Run, verifier: Verifier) -> Outcome:
             facts={
                 "verdict": figures["verdict"],
                 "model": displayed(request.workspace / (model or checkpoint.base), request.workspace),
-                "engine": dict(engine_facts),
+                "engine": answered.engine,
             },
         ),
     )

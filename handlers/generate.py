@@ -32,7 +32,6 @@ from alignment.journal import Journal, go_on_with
 from alignment.locations import displayed
 from alignment.making import Tools, by_answers
 from alignment.overlap import Weights
-from alignment.profile import load_profile
 from alignment.provenance import (
     Manifest,
     commit,
@@ -49,7 +48,7 @@ from alignment.revision import Reviser
 from alignment.selfinstruct import Pool
 from alignment.settings import GenerateSettings
 from handlers.contract import Blocked, Completed, Outcome, Request, Requeue, Run
-from handlers.inputs import named_model, skipped
+from handlers.inputs import named_model, skipped, stage_and_profile
 from handlers.pace import Pace
 
 POOL = "pool.jsonl"
@@ -72,16 +71,11 @@ def generate(request: Request, run: Run) -> Outcome:
 def _generate(request: Request, run: Run) -> Outcome:
     started, clock = now(), time.monotonic()
     # Parameters
-    if request.stage is None:
-        raise Refusal("the task names no stage", "write `stage: 1` into the front matter")
-    profile = load_profile(
-        str(request.params.get("profile", "micro")), request.workspace, kind="generate", params=request.params
-    )
-    print(profile.describe(), flush=True)
+    number, profile = stage_and_profile(request)
     if done := skipped(request, run):
         return done
     settings = profile.generate
-    stage = load_stage(stage_folder(profile.curriculum.world, request.stage, request.workspace), request.workspace)
+    stage = load_stage(stage_folder(profile.curriculum.world, number, request.workspace), request.workspace)
     stages = all_stages(profile.curriculum.world, request.workspace)
     constitution = load_constitution(profile.curriculum.constitution, request.workspace)
     checkpoint = resolve_checkpoint(profile.model, request.workspace, named_model(request))

@@ -1,13 +1,28 @@
-"""What a task works on: the model that its parameters or its dependencies name, and its stage's baseline."""
+"""What a task works on: its stage, its profile, the model that it or its dependencies name, its stage's baseline."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from alignment.checkpoint import MODEL
+from alignment.profile import Profile, load_profile
 from alignment.provenance import Manifest, read_manifest
 from alignment.refusal import Refusal
 from handlers.contract import Completed, Request, Run
+
+
+def stage_and_profile(request: Request) -> tuple[int, Profile]:
+    """Reads which stage the task is for, and its profile under the task's own parameters, which it prints.
+
+    Raises:
+        Refusal: there is no stage, or something is wrong with the profile.
+    """
+    if request.stage is None:
+        raise Refusal("the task names no stage", "write `stage: 1` into the front matter")
+    name = str(request.params.get("profile", "micro"))
+    profile = load_profile(name, request.workspace, kind=request.handler, params=request.params)
+    print(profile.describe(), flush=True)
+    return request.stage, profile
 
 
 def named_model(request: Request) -> str | Path | None:

@@ -165,16 +165,17 @@ def _serve(
 
     daemon = Daemon(where, where.settings(), ids=_ids(), kinds=kinds, command=handlers or HANDLERS,
                     remote=True if arguments.poll else None)  # fmt: skip
-    daemon.start(arguments.take_over)
-    how = "looking every second" if daemon.is_remote else "watching"
-    try:
-        with contextlib.suppress(OSError):  # a terminal that is gone is no reason to stop
-            print(f"{how}: {where.tasks} (pid {os.getpid()}); Ctrl-C stops, running work is asked for a checkpoint")
-        daemon.run(once=arguments.command == "once")
-    except Fenced as error:
-        return _fail(error, TEMPFAIL)
-    finally:
-        daemon.close()
+    with daemon.heeding_signals():
+        daemon.start(arguments.take_over)
+        how = "looking every second" if daemon.is_remote else "watching"
+        try:
+            with contextlib.suppress(OSError):  # a terminal that is gone is no reason to stop
+                print(f"{how}: {where.tasks} (pid {os.getpid()}); Ctrl-C stops, running work is asked for a checkpoint")
+            daemon.run(once=arguments.command == "once")
+        except Fenced as error:
+            return _fail(error, TEMPFAIL)
+        finally:
+            daemon.close()
     if arguments.command == "up":
         print("stopped; `cai up` goes on from here")
         return OK

@@ -236,17 +236,18 @@ def _settle(task: Task, end: Settle) -> Sequence[TaskEvent]:
             return [exited, Blocked(task.id, reason, needs, metrics)]
         case contract.Failed(reason):
             return [exited, Blocked(task.id, f"the handler failed: {reason}", f"see `cai logs {task.id}`")]
-        case contract.Requeue(checkpoint):
+        case contract.Requeue(checkpoint) if end.asked:
             return [
                 exited,
                 Requeued(task.id, f"stopped on request{f', checkpoint {checkpoint}' if checkpoint else ''}"),
             ]
         case None if end.asked:  # while it still imported its libraries, or it took longer than its time of grace
             return [exited, Requeued(task.id, "stopped on request, before it could leave a checkpoint")]
-        case None:
+        case contract.Requeue() | None:  # one that stops of itself is no further than one that crashes
             how = f"signal {end.signal}" if end.signal else f"exit code {end.code}" if end.code is not None else "lost"
+            what = "stopped though nobody had asked it to" if end.outcome else f"ended without an outcome ({how})"
             tail = f"; its last words: {end.stderr_tail}" if end.stderr_tail else ""
-            reason = f"attempt {task.attempt} ended without an outcome ({how}){tail}"
+            reason = f"attempt {task.attempt} {what}{tail}"
             crashes = task.crashes + 1
             if crashes >= end.limits.max_crashes:
                 needs = f"see `cai logs {task.id}`; move the file back to pending/ to try again"

@@ -133,7 +133,6 @@ class Daemon:
         Raises:
             Fenced: a newer daemon has taken over.
         """
-        handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
         old_fd = signal.set_wakeup_fd(self._wake_w, warn_on_full_buffer=False)
         try:
             while not self.leaving:
@@ -153,6 +152,14 @@ class Daemon:
                 self._keep_copy()
         finally:
             signal.set_wakeup_fd(old_fd)
+
+    @contextlib.contextmanager
+    def heeding_signals(self) -> Iterator[None]:
+        """Takes SIGTERM, SIGINT and SIGHUP as the wish to stop; around `start` too, so that its end is logged."""
+        handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        try:
+            yield
+        finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
@@ -287,21 +294,23 @@ class Daemon:
             self._lock.tell(degraded="")
             self.ledger.say("Recovered: work goes on")
 
+    def _patience_s(self) -> float:
+        """Gives how long to sleep where nobody wakes the daemon; who closes a file that he wrote does."""
+        if self.degraded:
+            return 1.0
+        if any(not self.tasks[t].spawned for t in self.ledger.live):
+            return 0.005
+        if self.ledger.live or self._intake.again or self.ledger.stale:
+            return 0.1
+        return min(1.0, max(0.0, self._next_scan_s - self._monotonic()))
+
     def _wait(self) -> None:
         """Sleeps until a hint, a signal, the end of a run, or the next thing that is due."""
-        if self.degraded:
-            timeout_s = 1.0
-        elif any(not self.tasks[t].spawned for t in self.ledger.live):
-            timeout_s = 0.005
-        elif self.ledger.live or self._intake.again or self._intake.unfinished or self.ledger.stale:
-            timeout_s = 0.1
-        else:
-            timeout_s = min(1.0, max(0.0, self._next_scan_s - self._monotonic()))
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake_r, selectors.EVENT_READ)
             for _, fd in self._runs.shims.values():
                 selector.register(fd, selectors.EVENT_READ)
-            selector.select(timeout_s)
+            selector.select(self._patience_s())
         with contextlib.suppress(BlockingIOError):
             while os.read(self._wake_r, 4096):
                 pass

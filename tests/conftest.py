@@ -99,13 +99,17 @@ class Queue:
 
     # ------------------------------------------------- the daemon
 
-    def start(self, **options: Any) -> Queue:
-        """Starts a daemon."""
+    def prepared(self, **options: Any) -> Daemon:
+        """Makes a daemon that has not started."""
         self.daemon = Daemon(
             self.workspace, self.settings, ids=self.ids, kinds=KINDS, command=ACTOR, now=lambda: self.clock.wall_s,
             monotonic=lambda: self.clock.monotonic_s, say=self.said.append, **options,
         )  # fmt: skip
-        self.daemon.start()
+        return self.daemon
+
+    def start(self, **options: Any) -> Queue:
+        """Starts a daemon."""
+        self.prepared(**options).start()
         return self
 
     def abandon(self) -> None:

@@ -65,6 +65,21 @@ def test_an_empty_file_waits_for_its_content(quiet: Queue) -> None:
     assert quiet.task(X).text == ACT
 
 
+def test_a_file_that_is_not_ready_keeps_nobody_awake(workspace: Workspace) -> None:
+    """An empty file, or one that stays open, is looked at no oftener than an empty folder; who closes one wakes the daemon."""
+    queue = Queue(workspace, scan_interval_s=1e9).start()
+    assert queue.daemon
+    queue.step()
+    queue.path(name_of("empty")).touch()
+    with open(queue.path(X), "w") as stream:
+        stream.write(ACT)
+        stream.flush()
+        queue.step(3)
+        assert queue.daemon._patience_s() == 1.0
+    queue.until_status(X, COMPLETED)
+    queue.abandon()
+
+
 def test_on_a_network_file_system_a_file_counts_as_whole_when_it_rests(workspace: Workspace) -> None:
     """Where the kernel cannot tell of writers, a file must stay the same for two seconds."""
     workspace.pause.touch()

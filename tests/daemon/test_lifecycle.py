@@ -337,9 +337,21 @@ def test_failed_work_blocks_at_once() -> None:
 
 def test_work_that_stopped_on_request_goes_back() -> None:
     """A checkpointed stop costs no crash and goes on in the same run."""
-    task, events = when(running(), settle(contract.Requeue("step 5")), Claim())
+    task, events = when(running(), settle(contract.Requeue("step 5"), asked=True), Claim())
     assert events[1] == Requeued(ID, "stopped on request, checkpoint step 5")
     assert (task.crashes, task.run_id, task.attempt) == (0, f"{ID}.1", 2)
+
+
+def test_work_that_stops_though_nobody_asked_it_to_is_poison_in_the_end() -> None:
+    """A handler that gives its turn back each time is tried again after 2 s and 4 s, and then blocked."""
+    task, waits = running(), []
+    while task.status is not BLOCKED:
+        task, _ = when(task, settle(contract.Requeue("step 5"), now=100.0))
+        if task.status is PENDING:
+            waits.append(task.not_before - 100.0)
+            task, _ = when(task, Claim())
+    assert waits == [2.0, 4.0]
+    assert task.reason == "3 crashes in a row; attempt 3 stopped though nobody had asked it to"
 
 
 def test_work_that_was_stopped_before_it_could_answer_is_no_crash() -> None:

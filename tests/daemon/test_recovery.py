@@ -18,7 +18,7 @@ from daemon.service import Daemon
 from daemon.task import FOLDERS, Status
 from daemon.workspace import Settings, Workspace
 from tests.actor import KINDS
-from tests.conftest import acting, name_of, wait_until
+from tests.conftest import Queue, acting, name_of, wait_until
 
 SERVE = Path(__file__).resolve().parent.parent / "serve.py"
 PENDING, IN_PROGRESS, COMPLETED, BLOCKED = FOLDERS
@@ -174,6 +174,21 @@ def test_sigterm_while_idle_ends_at_once(site: Site) -> None:
     daemon.terminate()
     assert daemon.wait(20) == 0
     assert site.rows()[-1].type == "daemon.stopped"
+
+
+def test_sigterm_before_the_first_step_ends_at_once(workspace: Workspace) -> None:
+    """A stop that comes while the log is still being read is heeded, starts nothing, and is logged."""
+    queue = Queue(workspace)
+    queue.drop(X)
+    daemon = queue.prepared()
+    with daemon.heeding_signals():
+        daemon.start()
+        os.kill(os.getpid(), signal.SIGTERM)
+        daemon.run()
+    queue.abandon()
+    types = [row.type for row in queue.rows()]
+    assert types[-1] == "daemon.stopped"
+    assert "task.claimed" not in types
 
 
 def test_sigterm_while_a_run_lives_asks_it_for_a_checkpoint(site: Site) -> None:

@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo ladder test test-slow test-gpu sweep lint format bench bench-gpu clean
+.PHONY: demo ladder test test-slow test-gpu sweep load fuzz defects reliability lint format bench bench-gpu clean
 
 demo: $(READY)  ## stage 1 on the built-in base model, from an empty workspace to the report
 	@rm -rf demo
@@ -29,8 +29,22 @@ test: $(READY)  ## the ordinary tests
 test-slow: $(READY)  ## tests that train and kill for minutes
 	@$(BIN)/pytest -m slow
 
-sweep: $(READY)  ## kill −9 and faults at every system call
-	@$(BIN)/pytest -m sweep -s tests/reliability tests/daemon
+PROOFS = $(BIN)/python -m pytest -s tests/reliability tests/daemon
+
+sweep: $(READY)  ## kill −9 and faults at every system call, and a long search; about 15 minutes on two cores
+	@OMP_NUM_THREADS=1 $(PROOFS) -m "not (load or fuzz or defects)" --junitxml=build/sweep.xml
+
+load: $(READY)  ## many files at once, a long log, a restless editor
+	@$(PROOFS) -m load --junitxml=build/load.xml
+
+fuzz: $(READY)  ## hostile task files for ten minutes, or for CAI_FUZZ_S seconds
+	@$(PROOFS) -m fuzz --junitxml=build/fuzz.xml
+
+defects: $(READY)  ## deliberate defects that the tests must catch
+	@$(PROOFS) -m defects --junitxml=build/defects.xml
+
+reliability: sweep load fuzz defects  ## all four, and docs/reliability.md from what they left
+	@$(BIN)/python scripts/reliability_table.py build/sweep.xml build/load.xml build/fuzz.xml build/defects.xml
 
 lint: $(READY)
 	@$(BIN)/ruff format --check .

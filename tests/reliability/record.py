@@ -1,22 +1,30 @@
-"""Keeps the figures of the last full run, from which scripts/reliability_table.py writes docs/reliability.md."""
+"""Keeps the figures of the last run of each proof, from which scripts/reliability_table.py writes docs/reliability.md."""
 
 from __future__ import annotations
 
 import fcntl
 import json
+import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-PATH = Path(__file__).resolve().parent.parent.parent / "docs" / "reliability.json"
+PATH = Path(__file__).resolve().parent.parent.parent / "build" / "reliability.json"
 
 
-def note(section: str, name: str, figures: Any) -> None:
+def _commit() -> str:
+    """Names the tree that is tested; with a + where it has changes that are not committed."""
+    told = ["git", "-C", str(PATH.parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+    return subprocess.run(told, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def note(section: str, name: str, figures: Mapping[str, Any]) -> None:
     """Notes the figures of one proof in place of those of an earlier run; several processes may do so at once."""
     PATH.parent.mkdir(exist_ok=True)
     with open(PATH, "a+", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         stream.seek(0)
         noted = json.loads(stream.read() or "{}")
-        noted.setdefault(section, {})[name] = figures
+        noted.setdefault(section, {})[name] = {**figures, "commit": _commit()}
         stream.truncate(0)
         stream.write(json.dumps(noted, indent=1, sort_keys=True, ensure_ascii=False) + "\n")

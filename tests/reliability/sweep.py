@@ -6,6 +6,7 @@ out, so that between two neighbouring points lies exactly one call. The modes sa
 
     daemon    strace without -f: the daemon's own thread of decisions, and none of its children
     restart   the same, and the restart is killed too, at a point that the first one picks
+    stop      SIGTERM in place of SIGKILL: a stop that comes at any moment is logged, and the next start goes on
     shim      the shim of each task's first attempt
     handler   the handler of each task's first attempt
     tree      strace -f: whichever process gets there first, daemon, shim and handler alike, each with its own count
@@ -78,12 +79,14 @@ class Tally:
     """What one mode has tried, and what it found."""
 
     crash_points: int = 0
+    hit: int = 0  # where the call came and was struck; the calls of two runs differ by a few
     restarts: int = 0
     violations: list[str] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
         """Takes another tally in."""
         self.crash_points += other.crash_points
+        self.hit += other.hit
         self.restarts += other.restarts
         self.violations += other.violations
 
@@ -114,7 +117,7 @@ def serve(where: Workspace, script: str = "tests/serve.py") -> list[str]:
 def tracer(out: Path, inject: str, *options: str, calls: Sequence[str] = CALLS) -> list[str]:
     """Gives the strace command that a command is put behind."""
     injection = ["-e", f"inject={inject}"] if inject else []
-    return ["strace", "-qq", "-o", str(out), *options, "-e", f"trace={','.join(calls)}", *injection]
+    return ["strace", "-q", "-o", str(out), *options, "-e", f"trace={','.join(calls)}", *injection]
 
 
 def run(argv: Sequence[str], cwd: Path, limit_s: float = LIMIT_S, **environment: str) -> tuple[int | None, str]:
@@ -133,47 +136,73 @@ def run(argv: Sequence[str], cwd: Path, limit_s: float = LIMIT_S, **environment:
     return process.returncode, printed
 
 
-def calls_of(folder: Path, mode: str) -> Counter[str]:
-    """Counts the calls of an undisturbed run, by the process that the mode means: how far a sweep has to go."""
+def traces(folder: Path, mode: str) -> list[list[str]]:
+    """Gives the calls of an undisturbed run in their order, a list for each process that the mode means."""
     where = prepare(folder)
-    out = folder / "strace.out"
-    if mode in ("daemon", "restart", "tree"):
-        run([*tracer(out, ""), *serve(where)], folder)
-        return Counter(re.findall(r"^(\w+)\(", out.read_text(), re.MULTILINE))
-    run(serve(where, TRACED), folder, **{f"CAI_SWEEP_{mode.upper()}": "-"})
-    counts: Counter[str] = Counter()
-    for path in folder.glob(f"{mode}-*.strace"):
-        counts |= Counter(re.findall(r"^(\w+)\(", path.read_text(), re.MULTILINE))
-    return counts
+    if mode in ("shim", "handler"):
+        run(serve(where, TRACED), folder, **{f"CAI_SWEEP_{mode.upper()}": "-"})
+        paths = sorted(folder.glob(f"{mode}-*.strace"))
+    else:
+        paths = [folder / "daemon.strace"]
+        run([*tracer(paths[0], ""), *serve(where)], folder)
+    return [[line for line in path.read_text().splitlines() if re.match(r"\w+\(", line)] for path in paths]
 
 
-def points(counts: Counter[str]) -> list[Point]:
-    """Lists every point of a run."""
-    return [Point(call, number) for call in CALLS for number in range(1, counts[call] + 1)]
+def points(calls: Sequence[str]) -> list[Point]:
+    """Names the calls of one process, in their order."""
+    seen: Counter[str] = Counter()
+    named = []
+    for line in calls:
+        call = line.partition("(")[0]
+        seen[call] += 1
+        named.append(Point(call, seen[call]))
+    return named
+
+
+def all_points(processes: Sequence[Sequence[str]]) -> list[Point]:
+    """Names every point that some process reaches, each once."""
+    return list(dict.fromkeys(point for calls in processes for point in points(calls)))
+
+
+def beside_moves(calls: Sequence[str]) -> list[Point]:
+    """Picks the last call before each move of a task file has happened, and the first one after."""
+    named = points(calls)
+    moves = [number for number, line in enumerate(calls) if "RENAME_NOREPLACE" in line and line.endswith("= 0")]
+    return [point for number in moves for point in named[number : number + 2]]
+
+
+def was_struck(folder: Path) -> bool:
+    """Tells whether strace has killed, stopped or failed a call in this workspace."""
+    marks = ("+++ killed by SIGKILL", "--- SIGTERM {si_signo=SIGTERM, si_code=SI_KERNEL", "(INJECTED)")
+    return any(mark in path.read_text(errors="replace") for path in folder.glob("*.strace") for mark in marks)
 
 
 def crash(folder: Path, mode: str, point: Point, seed: int = 0) -> Tally:
-    """Tries one crash point: the workload, killed there; the restart; what must hold."""
+    """Tries one crash point: the workload, struck there; the restart; what must hold."""
     where = prepare(folder)
-    inject = f"{point.call}:signal=SIGKILL:when={point.number}"
+    inject = f"{point.call}:signal={'SIGTERM' if mode == 'stop' else 'SIGKILL'}:when={point.number}"
+    trace = folder / "daemon.strace"
     tally = Tally(crash_points=1)
     environment: dict[str, str] = {}
     match mode:
-        case "daemon" | "restart":
-            argv = [*tracer(folder / "strace.out", inject), *serve(where)]
+        case "daemon" | "restart" | "stop":
+            argv = [*tracer(trace, inject), *serve(where)]
         case "tree":
-            argv = [*tracer(folder / "strace.out", inject, "-f"), *serve(where)]
+            argv = [*tracer(trace, inject, "-f"), *serve(where)]
         case _:
             argv, environment = serve(where, TRACED), {f"CAI_SWEEP_{mode.upper()}": inject}
     status, printed = run(argv, folder, **environment)
+    tally.hit += was_struck(folder)
     if mode == "restart" and status == -9:
         chosen = random.Random(f"{seed} {point}")
         second = f"{chosen.choice(('fsync', 'fdatasync', 'pwrite64', 'pwrite64', 'write', 'renameat2', 'unlink'))}"
         second += f":signal=SIGKILL:when={int(2 ** chosen.uniform(0, 7))}"
         tally.restarts += 1
-        status, printed = run([*tracer(folder / "strace.out", second), *serve(where)], folder)
+        status, printed = run([*tracer(trace, second), *serve(where)], folder)
         inject += f" then {second}"
-    if status == -9:
+    if mode == "stop" and tally.hit and status is not None:
+        tally.violations += [f"{mode}, {inject}: {text}" for text in _stop_faults(where, status, printed)]
+    if status == -9 or (mode == "stop" and tally.hit):
         tally.restarts += 1
         status, printed = run(serve(where), folder)
     if status != 1:  # two of the three tasks end up blocked, which is the answer no
@@ -186,6 +215,19 @@ def crash(folder: Path, mode: str, point: Point, seed: int = 0) -> Tally:
     return tally
 
 
+def _stop_faults(where: Workspace, status: int, printed: str) -> list[str]:
+    """A daemon that was asked to stop says so in its log and leaves nobody at work."""
+    if status not in (0, 1):
+        return [f"the stopped daemon exited {status}: {printed[-600:]}"]
+    connection = log.connect_readonly(where.log)
+    types = [row.type for row in log.select_events(connection)]
+    connection.close()
+    found = [] if types[-1] == "daemon.stopped" else [f"the last event of the stopped daemon is {types[-1]}"]
+    if types.count("task.claimed") != types.count("run.exited"):
+        found.append(f"{types.count('task.claimed')} claims and {types.count('run.exited')} exits when it had stopped")
+    return found
+
+
 def fault(folder: Path, mode: str, point: Point) -> Tally:
     """Tries an error at one point: once (`fault EIO`), or from there on until somebody ends the daemon (`lasting EIO`).
 
@@ -196,8 +238,9 @@ def fault(folder: Path, mode: str, point: Point) -> Tally:
     kind, error = mode.split()
     inject = f"{point.call}:error={error}:when={point.number}{'+' if kind == 'lasting' else ''}"
     tally = Tally(crash_points=1)
-    argv = [*tracer(folder / "strace.out", inject), *serve(where)]
+    argv = [*tracer(folder / "daemon.strace", inject), *serve(where)]
     status, printed = run(argv, folder, limit_s=5.0 if kind == "lasting" else LIMIT_S)
+    tally.hit += was_struck(folder)
     if status is None and kind == "fault":
         tally.violations.append(f"{inject}: hung: {printed[-600:]}")
     if "Traceback" in printed:

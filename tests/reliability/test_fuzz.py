@@ -18,7 +18,7 @@ from handlers.contract import KINDS, Parameter
 from tests.reliability import record
 
 NAME = "20260105_090000_P1_fuzzed"
-FUZZ_S = float(os.environ.get("CAI_FUZZ_S", "60"))  # of the long run
+FUZZ_S = float(os.environ.get("CAI_FUZZ_S", "600"))  # of the long run
 LIMIT_S = 2.0  # for one file; a page of text takes a millisecond
 ANY = {**KINDS, "act": tuple(Parameter(n, t, None, "") for n, t in [("a", float), ("b", int), ("c", str), ("d", bool)])}
 
@@ -86,6 +86,7 @@ def test_no_file_breaks_the_reader(content: bytes) -> None:
 
 
 @pytest.mark.sweep
+@pytest.mark.fuzz
 @pytest.mark.timeout(3600)
 def test_no_file_breaks_the_reader_for_minutes(capsys: pytest.CaptureFixture[str]) -> None:
     """The same for as long as CAI_FUZZ_S says, with other files each time."""

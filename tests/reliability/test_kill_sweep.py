@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import resource
+import contextlib
 import shutil
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,81 +16,96 @@ from tests.reliability import record, sweep
 from tests.reliability.sweep import Point, Tally
 
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason=sweep.WITHOUT_STRACE)
-WORKERS = 2  # the sweep is meant for a machine of two cores
-FAULT_WORKERS = 4  # a daemon whose disk fails mostly waits
+WORKERS = 4  # the sweep is meant for a machine of two cores, and half of it waits
+MEMORY = Path("/dev/shm")  # kill −9 takes nothing that the kernel has, so the files need no disk
 
 
-def try_all(
-    tmp_path: Path,
-    mode: str,
-    chosen: Sequence[Point],
-    attempt: Callable[..., Tally] = sweep.crash,
-    workers: int = WORKERS,
-) -> Tally:
+@pytest.fixture
+def arena() -> Iterator[Path]:
+    """A folder for workspaces, in memory where that can be; what a violation left in it stays."""
+    made = Path(tempfile.mkdtemp(prefix="cai-sweep-", dir=MEMORY if MEMORY.is_dir() else None))
+    yield made
+    with contextlib.suppress(OSError):
+        made.rmdir()
+
+
+def try_all(arena: Path, mode: str, chosen: Sequence[Point], attempt: Callable[..., Tally] = sweep.crash) -> Tally:
     """Tries points, some at a time, and gives the sum."""
     tally = Tally()
-    with ThreadPoolExecutor(workers) as pool:
-        tried = [pool.submit(attempt, tmp_path / str(point).replace(" ", "-"), mode, point) for point in chosen]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        tried = [pool.submit(attempt, arena / str(point).replace(" ", "-"), mode, point) for point in chosen]
         for one in tried:
             tally.add(one.result())
     return tally
 
 
-def evenly(chosen: Sequence[Point], each: int, *wholly: str) -> list[Point]:
-    """Takes a few points of each call, evenly spread from its first to its last, and all of some calls."""
+def calls_of(arena: Path, mode: str) -> list[list[str]]:
+    """Gives the calls of an undisturbed run: how far a sweep has to go."""
+    found = sweep.traces(arena / "undisturbed", mode)
+    shutil.rmtree(arena / "undisturbed")
+    return found
+
+
+def evenly(chosen: Sequence[Point], each: int) -> list[Point]:
+    """Takes a few points of each call, evenly spread from its first to its last."""
     taken = []
     for call in sweep.CALLS:
         some = [point for point in chosen if point.call == call]
-        step = 1 if call in wholly else max(1, len(some) // each)
-        taken += some[::step][: len(some) if call in wholly else each]
+        taken += some[:: max(1, len(some) // each)][:each]
     return taken
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("mode", ["daemon", "restart"])
-def test_a_killed_daemon_is_taken_up_where_it_was(tmp_path: Path, mode: str) -> None:
-    """A daemon killed at a system call, and killed again as it recovers, neither loses nor doubles a thing (a sample)."""
-    every = sweep.points(sweep.calls_of(tmp_path / "count", mode))
-    chosen = evenly(every, 2, "renameat2") if mode == "daemon" else evenly(every, 1)
-    tally = try_all(tmp_path, mode, chosen)
+@pytest.mark.parametrize("mode", ["daemon", "restart", "stop"])
+def test_a_killed_daemon_is_taken_up_where_it_was(arena: Path, mode: str) -> None:
+    """A daemon struck at a system call, and again as it recovers, neither loses nor doubles a thing (a sample).
+
+    The sample has the moments right before and after each move of a file, and one or two of each call.
+    """
+    (calls,) = calls_of(arena, mode)
+    every = sweep.points(calls)
+    chosen = [*sweep.beside_moves(calls), *evenly(every, 2)] if mode == "daemon" else evenly(every, 1)
+    tally = try_all(arena, mode, list(dict.fromkeys(chosen)))
     assert tally.violations == []
     assert tally.restarts >= len(chosen) // 2
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("mode", ["shim", "handler"])
-def test_a_killed_attempt_is_tried_again_unless_it_left_an_outcome(tmp_path: Path, mode: str) -> None:
+def test_a_killed_attempt_is_tried_again_unless_it_left_an_outcome(arena: Path, mode: str) -> None:
     """A shim or a handler killed at a system call costs an attempt, and never a second run after a durable outcome."""
-    every = sweep.points(sweep.calls_of(tmp_path / "count", mode))
-    tally = try_all(tmp_path, mode, every[::3])
+    tally = try_all(arena, mode, sweep.all_points(calls_of(arena, mode))[::3])
     assert tally.violations == []
+    assert tally.hit
 
 
 @pytest.mark.sweep
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("mode", ["daemon", "restart", "shim", "handler", "tree"])
+@pytest.mark.parametrize("mode", ["daemon", "restart", "stop", "shim", "handler", "tree"])
 def test_no_system_call_is_a_bad_moment_to_be_killed_at(
-    tmp_path: Path, mode: str, capsys: pytest.CaptureFixture[str]
+    arena: Path, mode: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At every system call that matters, kill −9 and a restart leave log, folders, views and status lines in agreement."""
     begun_s = time.monotonic()
-    chosen = sweep.points(sweep.calls_of(tmp_path / "count", mode))
+    every = chosen = sweep.all_points(calls_of(arena, mode))
     match mode:
         case "restart":
-            chosen = chosen[::4]
-        case "tree":
-            chosen = [point for point in chosen if point.number <= 6]  # where shims and handlers are reached too
-    tally = try_all(tmp_path, mode, chosen)
-    assert _noted("sweep", mode, tally, begun_s, capsys) == []
+            chosen = every[::4]
+        case "stop":
+            chosen = every[::8]
+        case "tree":  # where shims and handlers are reached too
+            chosen = [point for point in every if point.number <= 6]
+    tally = try_all(arena, mode, chosen)
+    assert _noted("sweep", mode, tally, len(every), begun_s, capsys) == []
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("mode", ["fault ENOSPC", "lasting EROFS"])
-def test_a_failing_disk_stops_the_queue_for_as_long_as_it_fails(tmp_path: Path, mode: str) -> None:
+def test_a_failing_disk_stops_the_queue_for_as_long_as_it_fails(arena: Path, mode: str) -> None:
     """A call that fails makes the daemon say so and try again; nothing is lost, and no handler runs twice (a sample)."""
-    every = evenly(sweep.points(sweep.calls_of(tmp_path / "count", "daemon")), 2)
+    every = evenly(sweep.all_points(calls_of(arena, "daemon")), 2)
     chosen = every[1::2] if mode.startswith("fault") else every[::4]
-    assert try_all(tmp_path, mode, chosen, sweep.fault, FAULT_WORKERS).violations == []
+    assert try_all(arena, mode, chosen, sweep.fault).violations == []
 
 
 @pytest.mark.sweep
@@ -98,24 +113,25 @@ def test_a_failing_disk_stops_the_queue_for_as_long_as_it_fails(tmp_path: Path, 
 @pytest.mark.parametrize("error", sweep.ERRORS)
 @pytest.mark.parametrize("kind", ["fault", "lasting"])
 def test_no_error_of_the_disk_loses_a_thing(
-    tmp_path: Path, kind: str, error: str, capsys: pytest.CaptureFixture[str]
+    arena: Path, kind: str, error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever call fails, once or for good, the daemon says so, and a restart on a sound disk drains the queue."""
     begun_s = time.monotonic()
-    every = sweep.points(sweep.calls_of(tmp_path / "count", "daemon"))
-    chosen = evenly(every, 5 if kind == "fault" else 1)
-    tally = try_all(tmp_path, f"{kind} {error}", chosen, sweep.fault, FAULT_WORKERS)
-    assert _noted("faults", f"{kind} {error}", tally, begun_s, capsys) == []
+    every = sweep.all_points(calls_of(arena, "daemon"))
+    tally = try_all(arena, f"{kind} {error}", evenly(every, 5 if kind == "fault" else 1), sweep.fault)
+    assert _noted("faults", f"{kind} {error}", tally, len(every), begun_s, capsys) == []
 
 
-def _noted(section: str, mode: str, tally: Tally, begun_s: float, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def _noted(
+    section: str, mode: str, tally: Tally, of: int, begun_s: float, capsys: pytest.CaptureFixture[str]
+) -> list[str]:
     figures = {
         "crash points": tally.crash_points,
+        "of": of,
+        "struck": tally.hit,
         "restarts": tally.restarts,
         "violations": len(tally.violations),
         "seconds": round(time.monotonic() - begun_s),
-        "seconds of CPU so far": round(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])),
-        "load": round(os.getloadavg()[0], 1),
     }
     record.note(section, mode, figures)
     with capsys.disabled():

@@ -15,9 +15,9 @@ from daemon import events, log
 from daemon.log import EventLog
 from daemon.task import Spec, Status
 from daemon.workspace import Workspace
-from tests.conftest import wait_until
-from tests.reliability import record
-from tests.reliability.live import Live, count, drop
+from tests.conftest import acting, new_workspace, wait_until
+from tests.reliability import record, sweep
+from tests.reliability.live import Live, count, drop, query
 
 SPEC = Spec(handler="act")
 AT = "2026-01-05T09:00:00.000Z"
@@ -88,6 +88,7 @@ def test_files_that_no_hint_told_of_are_taken_in(workspace: Workspace) -> None:
 
 
 @pytest.mark.sweep
+@pytest.mark.load
 @pytest.mark.timeout(900)
 def test_ten_thousand_files_at_once(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     """Ten thousand files that are dropped while the daemon runs are all taken in, and the next task still gets its turn."""
@@ -110,6 +111,7 @@ def test_ten_thousand_files_at_once(workspace: Workspace, capsys: pytest.Capture
 
 
 @pytest.mark.sweep
+@pytest.mark.load
 @pytest.mark.timeout(900)
 def test_a_hundred_tasks_a_second_for_a_minute(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     """While a hundred tasks come each second, they are taken in as they come, work goes on, and memory stays in bounds."""
@@ -130,6 +132,95 @@ def test_a_hundred_tasks_a_second_for_a_minute(workspace: Workspace, capsys: pyt
             "MiB of memory": _memory_mib(live),
         }
     _noted("100 tasks a second for a minute", figures, capsys)
+
+
+@pytest.mark.sweep
+@pytest.mark.load
+@pytest.mark.timeout(900)
+def test_a_million_events_cost_ten_times_what_a_hundred_thousand_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a long log the queue starts, answers and works; what it takes grows no faster than the log."""
+    small, large = (_with_events(tmp_path / str(number), number, capsys) for number in (100_000, 1_000_000))
+    assert large["MiB of log"] < 11 * small["MiB of log"]
+    assert large["MiB of memory"] < 10 * small["MiB of memory"]
+    assert large["MiB of write-ahead log"] <= log.MAX_WAL_BYTES >> 20
+
+
+def _with_events(root: Path, number: int, capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
+    """Fills a log with the lives of tasks of a thousand events each, and measures a daemon on it."""
+    root.mkdir()
+    where = new_workspace(root)
+    event_log = EventLog(where.log, "here")
+    ids = _ids()
+    begun_s = time.monotonic()
+    for first in range(0, number // 1000, 10):
+        happened: list[events.TaskEvent | log.Note] = []
+        for n in range(first, first + 10):
+            name = f"20260105_090000_P1_t{n}"
+            end = (
+                events.Exited(name, f"{name}.1", 1, "completed", 0),
+                events.Completed(name, {"loss": 2.0}),
+                events.Moved(name, Status.IN_PROGRESS, Status.COMPLETED),
+                events.External(name, Status.COMPLETED, None),  # tidied away by its owner
+            )
+            happened += _life(name, 1000 - 4 - len(end), *end)
+        event_log.append(happened, AT, ids)
+    event_log.close()
+    figures: dict[str, float] = {"events a second, grouped": round(number / (time.monotonic() - begun_s))}
+    for what in ("first", "next"):  # the first one makes the log's copy
+        begun_s = time.monotonic()
+        with Live(where) as live:
+            figures[f"seconds of the {what} start"] = round(time.monotonic() - begun_s, 2)
+            name = f"20260105_090000_P0_{what}"
+            drop(where, name)
+            live.until(name, Status.COMPLETED)
+            figures["MiB of memory"] = _memory_mib(live)
+            figures["MiB of write-ahead log"] = (where.state / "events.db-wal").stat().st_size >> 20
+    for what, *words in (("status", "status"), ("events --task", "events", "--task", "20260105_090000_P1_t50"),
+                         ("verify", "verify"), ("rebuild --check", "rebuild", "--check")):  # fmt: skip
+        begun_s = time.monotonic()
+        status, printed = sweep.run([*sweep.serve(where)[:-1], *words], root)
+        assert status == 0, f"{what}: {printed[-600:]}"
+        figures[f"seconds of {what}"] = round(time.monotonic() - begun_s, 2)
+    figures["MiB of log"] = where.log.stat().st_size >> 20
+    figures["MiB of its copy"] = where.log_copy.stat().st_size >> 20
+    assert count(where, "task.completed") == number // 1000 + 2
+    _noted(f"a log of {number:,} events", figures, capsys)
+    return figures
+
+
+@pytest.mark.sweep
+@pytest.mark.load
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("way", ["in place", "by rename"])
+def test_an_editor_that_saves_every_second(workspace: Workspace, way: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Saves of a running task's file, one a second from the editor's own old buffer, all survive, and cost one event each."""
+    saves, name = 20, "20260105_090000_P1_edited"
+    with Live(workspace) as live:
+        drop(workspace, name, acting(seconds=saves + 5.0))
+        live.until(name, Status.IN_PROGRESS)
+        path = workspace.file(Status.IN_PROGRESS, name)
+        buffer = path.read_text()
+        for number in range(saves):
+            buffer += f"word {number}\n"
+            if way == "in place":
+                path.write_text(buffer)
+            else:
+                aside = path.with_name(f".{name}.swp")
+                aside.write_text(buffer)
+                aside.rename(path)
+            time.sleep(1.0)
+        live.until(name, Status.COMPLETED)
+    text = workspace.file(Status.COMPLETED, name).read_text()
+    assert [line for line in text.splitlines() if line.startswith("word")] == [f"word {n}" for n in range(saves)]
+    lines = [line for line in text.splitlines() if line.startswith("- [20")]
+    assert len(set(lines)) == len(lines)
+    assert "Completed: figure 1" in lines[-1]
+    assert count(workspace, "task.edited") == saves
+    assert count(workspace, "task.claimed") == 1
+    kib = sum(size for (size,) in query(workspace, "SELECT length(data) FROM events WHERE type = 'task.edited'")) >> 10
+    _noted(f"an editor saves every second, {way}", {"saves": saves, "KiB of log for them": kib}, capsys)
 
 
 def _memory_mib(live: Live) -> int:

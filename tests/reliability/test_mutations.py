@@ -14,7 +14,8 @@ import pytest
 
 from tests.reliability import record, sweep
 
-SWEEP = "tests/reliability/test_kill_sweep.py::test_a_killed_daemon_is_taken_up_where_it_was"
+SWEEP = "tests/reliability/test_kill_sweep.py::test_a_killed_daemon_is_taken_up_where_it_was[daemon]"
+BROKEN = re.compile(r"(Name|Import|ModuleNotFound|Syntax|Indentation|Attribute|Type)Error")  # a defect that is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ DEFECTS = (
         (SWEEP,),
     ),
     Defect(
-        "start the work before the claim is committed", "daemon/service.py",
+        "start the work and move its file before the claim is committed", "daemon/service.py",
         "                self.ledger.commit([(task.id, Claim())])\n                self._runs.launch(self.tasks[task.id])\n",
         "                import dataclasses\n"
         "                self._runs.launch(dataclasses.replace(task, run=task.run or 1, attempt=task.attempt + 1))\n"
@@ -130,10 +131,11 @@ def test_each_defect_still_applies(defect: Defect) -> None:
 
 
 @pytest.mark.sweep
+@pytest.mark.defects
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.name)
 def test_each_defect_is_caught(tmp_path: Path, defect: Defect, capsys: pytest.CaptureFixture[str]) -> None:
-    """In a copy of the tree with one defect, the tests that promise against it fail."""
+    """In a copy of the tree with one defect, the tests that promise against it fail, and not because it does not run."""
     for name in ("daemon", "handlers", "tests"):
         shutil.copytree(sweep.ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(sweep.ROOT / "pyproject.toml", tmp_path)
@@ -156,8 +158,12 @@ def test_each_defect_is_caught(tmp_path: Path, defect: Defect, capsys: pytest.Ca
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTEST_ADDOPTS": ""}
     ran = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     caught_by = re.findall(r"^(?:FAILED|ERROR) \S*?(\w+\.py::\w+)", ran.stdout, re.MULTILINE)
-    record.note("defects", defect.name, {"caught by": caught_by[:1], "file": defect.file})
+    seen = re.findall(r"^E +(\S.*)$", ran.stdout, re.MULTILINE)
+    figures = {"caught by": caught_by[:1], "what it saw": (seen or [""])[0][:160], "file": defect.file}
+    record.note("defects", defect.name, figures)
     with capsys.disabled():
         print(f"\ndefect          {defect.name}: {'caught by ' + caught_by[0] if caught_by else 'NOT CAUGHT'}")
     assert ran.returncode == 1, ran.stdout[-3000:] + ran.stderr[-1000:]
     assert caught_by, ran.stdout[-3000:]
+    assert seen, ran.stdout[-3000:]
+    assert not BROKEN.match(seen[0]), f"the defect does not run, so nothing was shown: {seen[0]}"

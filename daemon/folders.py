@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import hashlib
 import os
 import stat
 from dataclasses import dataclass
@@ -217,8 +218,9 @@ def rewrite(path: Path, old: bytes, new: bytes) -> Mark | None:
             while True:
                 try:
                     _rename(temporary, path, _RENAME_EXCHANGE)
-                except FileNotFoundError:
-                    temporary.unlink(missing_ok=True)
+                except OSError:
+                    if put == written.inode:  # otherwise it is somebody's save, and the next start sees to it
+                        temporary.unlink(missing_ok=True)
                     raise
                 found = mark_of(temporary)
                 if found is None:  # a file system that cannot exchange has replaced it
@@ -231,11 +233,32 @@ def rewrite(path: Path, old: bytes, new: bytes) -> Mark | None:
                 put, expected = found.inode, put  # somebody saved meanwhile: their file goes back
 
 
-def sweep(folder: Path) -> None:
-    """Deletes what a crash left of `create` and `rewrite`."""
-    for entry in os.scandir(folder):
-        if entry.name.startswith(".") and entry.name.endswith(TEMPORARY):
-            os.unlink(entry.path)
+def sweep(folder: Path) -> list[Path]:
+    """Clears up what a crash left of `create` and `rewrite`.
+
+    Between an exchange and the look at what came out of it, a person's file lies aside. It goes back where the daemon's
+    own text lies unchanged in its place; where somebody has written there since, it is kept under a name that can be seen.
+
+    Returns:
+        The files that were kept.
+    """
+    owners = {_digest(os.fsencode(name)): folder / f"{name}.md" for name in names(folder)}
+    kept = []
+    for entry in list(os.scandir(folder)):
+        if not (entry.name.startswith(".") and entry.name.endswith(TEMPORARY)):
+            continue
+        aside = Path(entry.path)
+        name, _, written = entry.name[1 : -len(TEMPORARY)].partition(".")
+        owner = owners.get(name)
+        if _digest_of(aside) not in (written, _EMPTY) and owner and _digest_of(owner) == written:
+            _rename(aside, owner, _RENAME_EXCHANGE)
+            sync_folder(folder)
+        if _digest_of(aside) in (written, _EMPTY):
+            aside.unlink()
+        else:
+            kept.append(folder / f"left-by-a-crash-{name}.{written}.txt")
+            os.replace(aside, kept[-1])
+    return kept
 
 
 def sync_folder(path: Path) -> None:
@@ -248,7 +271,8 @@ def sync_folder(path: Path) -> None:
 
 
 def _write_aside(path: Path, content: bytes, mode: int) -> Path:
-    temporary = path.with_name(f".{os.getpid()}{TEMPORARY}")  # short: the file's own name may be as long as can be
+    """Writes what is to stand in a file, beside it; the name says whose it is and what was written, see `sweep`."""
+    temporary = path.with_name(f".{_digest(os.fsencode(path.stem))}.{_digest(content)}{TEMPORARY}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         view = memoryview(content)
@@ -256,9 +280,32 @@ def _write_aside(path: Path, content: bytes, mode: int) -> Path:
             view = view[os.write(fd, view) :]
         os.fchmod(fd, mode)
         os.fsync(fd)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     finally:
         os.close(fd)
     return temporary
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:24]
+
+
+_EMPTY = _digest(b"")
+
+
+def _digest_of(path: Path) -> str:
+    """Gives the digest of a file's content, or nothing where it is no plain file of a task's size."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        is_plain = stat.S_ISREG(os.fstat(fd).st_mode)
+        return _digest(os.pread(fd, MAX_SIZE_BYTES + 1, 0)) if is_plain else ""
+    finally:
+        os.close(fd)
 
 
 def _rename(src: Path, dst: Path, flags: int) -> None:

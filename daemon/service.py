@@ -97,9 +97,12 @@ class Daemon:
         self.log = EventLog(self.workspace.log, socket.gethostname(), wal=not is_remote(self.workspace.state))
         self.log.take_over()
         self.paused = self.log.last_note("queue.paused", "queue.resumed") == "queue.paused"
-        for status in FOLDERS:
-            folders.sweep(self.workspace.folder(status))
         self.ledger = Ledger(self.log, self._ids, self._now, self._print)
+        for status in FOLDERS:
+            for path in folders.sweep(self.workspace.folder(status)):
+                self.ledger.say(
+                    f"{path}: somebody's text that a crash left aside; take what is missing from it and delete it"
+                )
         self.tasks = self.ledger.tasks
         self._intake = Intake(self.workspace, self._kinds, self.tasks, self.ledger.lines_of, self.is_remote)
         self._filing = Filing(self.workspace, self.ledger, self._intake, self._monotonic)

@@ -16,6 +16,8 @@ import pytest
 from daemon import folders
 from daemon.folders import NotReady, Unfit
 
+ROOT = Path(__file__).resolve().parent.parent.parent
+
 
 @pytest.fixture(autouse=True)
 def _leases_may_break() -> Iterator[None]:
@@ -232,9 +234,42 @@ def test_what_a_crash_left_is_swept_away(tmp_path: Path, file: Path) -> None:
     kept = [file, tmp_path / ".a.md.swp", tmp_path / "b.cai-tmp"]
     for path in kept:
         path.touch()
-    (tmp_path / f".123{folders.TEMPORARY}").touch()
-    folders.sweep(tmp_path)
+    folders._write_aside(file, b"ours", 0o644)
+    folders._write_aside(tmp_path / "gone.md", b"ours", 0o644).write_bytes(b"")
+    assert folders.sweep(tmp_path) == []
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+KILLED_BETWEEN = """
+import os, sys
+from pathlib import Path
+from daemon import folders
+path, written = Path(sys.argv[1]), folders._write_aside
+def save_meanwhile(*what, **how):
+    aside = written(*what, **how)
+    path.with_name(".editor").write_bytes(b"saved meanwhile")
+    os.replace(path.with_name(".editor"), path)
+    return aside
+folders._write_aside = save_meanwhile
+folders.mark_of = lambda _: os._exit(9)  # the first look at what the exchange brought out
+folders.rewrite(path, b"old", b"ours")
+"""
+
+
+@pytest.mark.parametrize("since", [None, b"ours, and newer words"])
+def test_a_save_survives_a_crash_in_the_middle_of_a_rewrite(tmp_path: Path, since: bytes | None) -> None:
+    """What an editor saved right before an exchange after which the daemon died goes back, or is kept beside newer words."""
+    path = tmp_path / "a.md"
+    path.write_bytes(b"old")
+    ran = subprocess.run([sys.executable, "-c", KILLED_BETWEEN, str(path)], cwd=ROOT, check=False)
+    assert (ran.returncode, path.read_bytes()) == (9, b"ours")
+    if since:
+        path.write_bytes(since)
+    kept = folders.sweep(tmp_path)
+    assert path.read_bytes() == (since or b"saved meanwhile")
+    assert [left.read_bytes() for left in kept] == ([b"saved meanwhile"] if since else [])
+    assert sorted(tmp_path.iterdir()) == sorted([path, *kept])
+    assert folders.sweep(tmp_path) == []
 
 
 # ------------------------------------------------------------------ power

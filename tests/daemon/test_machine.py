@@ -1,7 +1,7 @@
 """Any mixture of users, crashes and bad luck, over the real daemon: log, folders and views always agree in the end.
 
-`pytest -m sweep tests/daemon/test_machine.py` searches for longer. A failure that was found here is kept below as a test of
-its own, or as one in the file that it belongs to.
+`pytest -m sweep tests/daemon/test_machine.py` searches for longer. A failure that was found here is kept as
+a test of its own in the file that it belongs to.
 """
 
 from __future__ import annotations
@@ -329,11 +329,3 @@ def test_any_mixture_of_events_ends_in_agreement() -> None:
 def test_any_mixture_of_events_ends_in_agreement_in_a_long_search() -> None:
     """The same, for longer and at random."""
     search(examples=400, steps=50)
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    """A machine whose rules a test calls itself."""
-    made = Machine()
-    yield made
-    made.teardown()

@@ -188,6 +188,7 @@ def main() -> int:
     ]
     page += table("mode and error", noted.get("faults", {}))
     page += ["", "## Load", *(line for name, row in noted.get("load", {}).items() for line in table(name, {"": row}))]
+    page += ["", "## Any mixture of users, crashes and bad luck", *table("what", noted.get("search", {}))]
     page += ["", "## Fuzzing", *table("what", noted.get("fuzz", {}))]
     page += [
         "",
@@ -198,7 +199,7 @@ def main() -> int:
     page += table("defect", noted.get("defects", {}))
     (ROOT / "docs" / "reliability.md").write_text("\n".join(page) + "\n", encoding="utf-8")
 
-    for section in ("sweep", "faults", "fuzz"):
+    for section in ("sweep", "faults", "search", "fuzz"):
         for name, row in noted.get(section, {}).items():
             print(f"{name:16}" + "".join(f"  {value} {column}" for column, value in row.items()))
     wrong += [f"{name}: failed" for name, tests in found.items() if any(ending == "failed" for _, ending in tests)]

@@ -12,6 +12,7 @@ import shutil
 import signal
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,10 +24,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from daemon import audit, log, workers
 from daemon.task import FOLDERS, Status
 from tests.conftest import Queue, acting, kill_all_below, name_of, new_workspace
+from tests.reliability import record
 
 PENDING, IN_PROGRESS, COMPLETED, BLOCKED = FOLDERS
 NAMES = [name_of(letter, priority) for priority, letter in enumerate("abc")]
 DEPENDENT = name_of("d", 0)
+SEARCH_S = float(os.environ.get("CAI_SEARCH_S", "90"))  # of the long search
 WAYS = ("complete", "block", "fail", "wait", "crash", "checkpoint")
 
 
@@ -308,12 +311,12 @@ class Machine(RuleBasedStateMachine):
             assert len(attempts) == len(set(attempts)), f"{path.parent.name}: an attempt has begun twice: {attempts}"
 
 
-def search(examples: int, steps: int) -> None:
+def search(lives: int, steps: int, at_random: bool = False) -> None:
     """Runs the machine."""
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         Machine,
         settings=settings(
-            max_examples=examples, stateful_step_count=steps, deadline=None, database=None, derandomize=examples < 50,
+            max_examples=lives, stateful_step_count=steps, deadline=None, database=None, derandomize=not at_random,
             suppress_health_check=list(HealthCheck), phases=[Phase.generate],  # children's timing does not shrink
         ),
     )  # fmt: skip
@@ -321,11 +324,23 @@ def search(examples: int, steps: int) -> None:
 
 def test_any_mixture_of_events_ends_in_agreement() -> None:
     """Replay, folders and views agree; one live attempt a task; outcomes are final; no word of a user is lost."""
-    search(examples=12, steps=20)
+    search(lives=12, steps=20)
 
 
 @pytest.mark.sweep
 @pytest.mark.timeout(3600)
-def test_any_mixture_of_events_ends_in_agreement_in_a_long_search() -> None:
-    """The same, for longer and at random."""
-    search(examples=400, steps=50)
+def test_any_mixture_of_events_ends_in_agreement_in_a_long_search(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same at random, for as long as CAI_SEARCH_S says."""
+    begun_s, lives = time.monotonic(), 0
+    while time.monotonic() - begun_s < SEARCH_S:
+        search(lives=10, steps=50, at_random=True)
+        lives += 10
+    figures = {
+        "lives": lives,
+        "steps of each, at most": 50,
+        "seconds": round(time.monotonic() - begun_s),
+        "violations": 0,
+    }
+    record.note("search", "any mixture of events", figures)
+    with capsys.disabled():
+        print("\nsearch        " + "".join(f"  {value} {name}" for name, value in figures.items()))

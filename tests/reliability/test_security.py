@@ -13,9 +13,10 @@ from daemon import doctor
 from daemon.redaction import HIDDEN, hider
 from daemon.service import Daemon
 from daemon.task import Status
+from daemon.workers import shim_of
 from daemon.workspace import Workspace
 from handlers.contract import Parameter
-from tests.conftest import Queue, name_of
+from tests.conftest import Queue, acting, name_of, wait_until
 from tests.reliability.live import Live, drop
 from tests.reliability.test_children import _PRELUDE
 
@@ -70,6 +71,18 @@ def test_what_the_machine_remembers_is_for_its_owner_alone(workspace: Workspace)
         os.umask(umask)
     kept = [workspace.state, workspace.log, workspace.log_copy, workspace.attempt_dir(f"{A}.1", 1)]
     assert [oct(stat.S_IMODE(path.stat().st_mode)) for path in kept] == ["0o700", "0o600", "0o600", "0o700"]
+
+
+def test_a_daemon_opens_no_socket(workspace: Workspace) -> None:
+    """Nobody reaches the queue but by its files: neither the daemon nor a shim listens or speaks anywhere."""
+    with Live(workspace) as live:
+        drop(workspace, A, acting("wait"))
+        live.until(A, Status.IN_PROGRESS)
+        shim = wait_until(lambda: shim_of(workspace.attempt_dir(f"{A}.1", 1)), "the shim")
+        for pid in (live.process.pid, shim.pid):
+            kinds = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
+            assert kinds
+            assert [kind for kind in kinds if kind.startswith("socket:")] == []
 
 
 @pytest.mark.parametrize("name", ["state", "state/events.db", ".env"])

@@ -84,7 +84,12 @@ DEFECTS = (
     Defect(
         "let a replaced daemon write on", "daemon/log.py",
         "WHEN NEW.epoch < (SELECT", "WHEN NEW.epoch < 0 * (SELECT",
-        ("tests/reliability/test_faults.py::test_a_daemon_that_was_replaced_while_it_was_stopped_is_shut_out",),
+        ("tests/daemon/test_log.py::test_an_older_daemon_cannot_append",),
+    ),
+    Defect(
+        "let a replaced daemon stay", "daemon/log.py",
+        "        if newest and newest[0] > self.epoch:\n", "        if newest and newest[0] < 0:\n",
+        ("tests/daemon/test_recovery.py::test_replaced_daemon_leaves_even_where_it_has_nothing_to_write",),
     ),
     Defect(
         "let an attempt be started twice", "daemon/shim.py",
@@ -96,6 +101,11 @@ DEFECTS = (
         "        outcome = outcome_from_json(hide(_read_outcome(attempt_dir / OUTCOME)))\n",
         "        raise FileNotFoundError\n",
         (SWEEP,),
+    ),
+    Defect(
+        "delete whatever a crash left aside", "daemon/folders.py",
+        "        if _digest_of(aside) in (written, _EMPTY):\n", "        if aside:\n",
+        ("tests/daemon/test_folders.py::test_a_save_survives_a_crash_in_the_middle_of_a_rewrite",),
     ),
     Defect(
         "take vanished folders for deleted files", "daemon/intake.py",

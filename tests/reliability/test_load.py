@@ -177,7 +177,7 @@ def _with_events(root: Path, number: int, capsys: pytest.CaptureFixture[str]) ->
             live.until(name, Status.COMPLETED)
             figures["MiB of memory"] = _memory_mib(live)
             figures["MiB of write-ahead log"] = (where.state / "events.db-wal").stat().st_size >> 20
-    for what, *words in (("status", "status"), ("events --task", "events", "--task", "20260105_090000_P1_t50"),
+    for what, *words in (("status", "status"), ("events --task", "events", "--task", "20260105_090000_P1_t5"),
                          ("verify", "verify"), ("rebuild --check", "rebuild", "--check")):  # fmt: skip
         begun_s = time.monotonic()
         status, printed = sweep.run([*sweep.serve(where)[:-1], *words], root)

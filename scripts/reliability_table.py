@@ -106,9 +106,9 @@ PROMISES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )  # fmt: skip
 INTRODUCTION = """# What is promised, and what proves it
 
-Written by `make reliability` from its last run; do not edit. The commit beside a figure is the tree that it was measured on; a
-`+` marks one with changes that were not committed. How things work and what they cost is in
-[operations.md](operations.md), who is trusted with what in [security.md](security.md).
+Written by `make reliability` from its last run; do not edit. Beside each figure stands the git tree of `daemon/` that it was
+measured on (`git rev-parse HEAD:daemon`), with a `+` where that had changes which were not committed. How things work and what
+they cost is in [operations.md](operations.md), who is trusted with what in [security.md](security.md).
 """
 ON_KILLS = """
 ## kill −9 at system calls

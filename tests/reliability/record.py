@@ -12,10 +12,14 @@ from typing import Any
 PATH = Path(__file__).resolve().parent.parent.parent / "build" / "reliability.json"
 
 
-def _commit() -> str:
-    """Names the tree that is tested; with a + where it has changes that are not committed."""
-    told = ["git", "-C", str(PATH.parent), "describe", "--always", "--dirty=+", "--exclude=*"]
-    return subprocess.run(told, capture_output=True, text=True, check=False).stdout.strip()
+def _daemon() -> str:
+    """Names what was tested: the tree of daemon/ as git knows it, with a + where it has changes that are not committed."""
+    git = ["git", "-C", str(PATH.parent.parent)]
+    tree, changes = (
+        subprocess.run([*git, *told], capture_output=True, text=True, check=False).stdout.strip()
+        for told in (["rev-parse", "--short", "HEAD:daemon"], ["status", "--porcelain", "--", ":/daemon"])
+    )
+    return tree + ("+" if changes else "")
 
 
 def note(section: str, name: str, figures: Mapping[str, Any]) -> None:
@@ -25,6 +29,6 @@ def note(section: str, name: str, figures: Mapping[str, Any]) -> None:
         fcntl.flock(stream, fcntl.LOCK_EX)
         stream.seek(0)
         noted = json.loads(stream.read() or "{}")
-        noted.setdefault(section, {})[name] = {**figures, "commit": _commit()}
+        noted.setdefault(section, {})[name] = {**figures, "daemon/": _daemon()}
         stream.truncate(0)
         stream.write(json.dumps(noted, indent=1, sort_keys=True, ensure_ascii=False) + "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import kill_all_below
 from tests.reliability import record, sweep
 from tests.reliability.sweep import Point, Tally
 
@@ -21,11 +22,14 @@ MEMORY = Path("/dev/shm")  # kill −9 takes nothing that the kernel has, so the
 
 
 @pytest.fixture
-def arena() -> Iterator[Path]:
-    """A folder for workspaces, in memory where that can be; what a violation left in it stays."""
+def arena(tmp_path: Path) -> Iterator[Path]:
+    """A folder for workspaces, in memory where that can be; what a violation leaves in it goes to tmp_path."""
     made = Path(tempfile.mkdtemp(prefix="cai-sweep-", dir=MEMORY if MEMORY.is_dir() else None))
     yield made
-    with contextlib.suppress(OSError):
+    kill_all_below(made)
+    if os.listdir(made):
+        shutil.move(made, tmp_path / "violations")
+    else:
         made.rmdir()
 
 

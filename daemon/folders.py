@@ -234,13 +234,16 @@ def rewrite(path: Path, old: bytes, new: bytes) -> Mark | None:
 
 
 def sweep(folder: Path) -> list[Path]:
-    """Clears up what a crash left of `create` and `rewrite`.
+    """Clears up what a crash or a broken disk left of `create` and `rewrite`.
 
     Between an exchange and the look at what came out of it, a person's file lies aside. It goes back where the daemon's
     own text lies unchanged in its place; where somebody has written there since, it is kept under a name that can be seen.
 
     Returns:
         The files that were kept.
+
+    Raises:
+        OSError: the folder cannot be read or written to.
     """
     owners = {_digest(os.fsencode(name)): folder / f"{name}.md" for name in names(folder)}
     kept = []
@@ -250,15 +253,26 @@ def sweep(folder: Path) -> list[Path]:
         aside = Path(entry.path)
         name, _, written = entry.name[1 : -len(TEMPORARY)].partition(".")
         owner = owners.get(name)
-        if _digest_of(aside) not in (written, _EMPTY) and owner and _digest_of(owner) == written:
-            _rename(aside, owner, _RENAME_EXCHANGE)
-            sync_folder(folder)
         if _digest_of(aside) in (written, _EMPTY):
             aside.unlink()
+        elif owner and _digest_of(owner) == written:
+            _give_back(aside, owner)
         else:
             kept.append(folder / f"left-by-a-crash-{name}.{written}.txt")
             os.replace(aside, kept[-1])
     return kept
+
+
+def _give_back(aside: Path, owner: Path) -> None:
+    """Exchanges a person's file with the daemon's own; where somebody is at that one, the next sweep sees what is what."""
+    with _Held(owner) as ours:
+        if ours.is_wanted():
+            return
+        _rename(aside, owner, _RENAME_EXCHANGE)
+        sync_folder(owner.parent)
+        found = mark_of(aside)
+        if found and found.inode == ours.inode and not ours.is_wanted():
+            aside.unlink()
 
 
 def sync_folder(path: Path) -> None:

@@ -191,6 +191,8 @@ class Daemon:
             OSError, sqlite3.OperationalError: the disk is full or broken; nothing is lost, and the next step goes on.
             Fenced: a newer daemon has taken over.
         """
+        if self.degraded:
+            self._clear_up()
         self._look()
         self._filing.settle()
         self._runs.attend(self.stopping)
@@ -202,6 +204,13 @@ class Daemon:
         self._keep_reserve()
         if self.log.appended - self._copied >= COPY_EVERY:
             self._keep_copy()
+
+    def _clear_up(self) -> None:
+        for status in FOLDERS:
+            for path in folders.sweep(self.workspace.folder(status)):
+                self.ledger.say(
+                    f"{path}: somebody's text that a crash left aside; take what is missing from it and delete it"
+                )
 
     def _look(self) -> None:
         self.log.check_in_charge()

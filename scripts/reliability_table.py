@@ -26,7 +26,7 @@ PROMISES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     (
         "No committed transition lost, none twice", "intent → move → confirm; every start reconciles first",
-        ("test_no_system_call_is_a_bad_moment_to_be_killed_at", "test_a_killed_daemon_is_taken_up_where_it_was",
+        ("test_no_system_call_is_a_bad_moment_to_be_killed_at",
          "test_a_daemon_killed_again_and_again_loses_nothing", "test_any_mixture_of_events_ends_in_agreement"),
     ),
     (
@@ -35,7 +35,7 @@ PROMISES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     (
         "At least once, and never again after a durable outcome", "outcome.json and exit.json; a run keeps its name",
-        ("test_a_killed_attempt_is_tried_again_unless_it_left_an_outcome",
+        ("test_no_system_call_is_a_bad_moment_to_be_killed_at",
          "test_work_that_ends_while_no_daemon_runs_is_taken_in", "test_an_attempt_that_is_launched_twice_runs_once"),
     ),
     (
@@ -61,7 +61,7 @@ PROMISES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     (
         "Full disk, quota, I/O error, read-only", "stop picking, keep children, say degraded, keep trying; a reserve file",
-        ("test_no_error_of_the_disk_loses_a_thing", "test_a_failing_disk_stops_the_queue_for_as_long_as_it_fails",
+        ("test_no_error_of_the_disk_loses_a_thing", 
          "test_a_full_disk_stops_the_queue_and_room_lets_it_go_on", "test_a_log_that_somebody_else_has_locked_is_waited_for",
          "test_task_folders_that_turn_read_only_are_waited_for",
          "test_task_folders_that_vanish_withdraw_nothing", "test_a_folder_that_vanishes_withdraws_nothing"),

@@ -29,7 +29,7 @@ from tests.reliability import record
 PENDING, IN_PROGRESS, COMPLETED, BLOCKED = FOLDERS
 NAMES = [name_of(letter, priority) for priority, letter in enumerate("abc")]
 DEPENDENT = name_of("d", 0)
-SEARCH_S = float(os.environ.get("CAI_SEARCH_S", "90"))  # of the long search
+SEARCH_S = float(os.environ.get("CAI_SEARCH_S", "60"))  # of the long search
 WAYS = ("complete", "block", "fail", "wait", "crash", "checkpoint")
 
 

@@ -59,6 +59,7 @@ def evenly(chosen: Sequence[Point], each: int) -> list[Point]:
     return taken
 
 
+@pytest.mark.sample
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("mode", ["daemon", "restart", "stop"])
 def test_a_killed_daemon_is_taken_up_where_it_was(arena: Path, mode: str) -> None:
@@ -74,6 +75,7 @@ def test_a_killed_daemon_is_taken_up_where_it_was(arena: Path, mode: str) -> Non
     assert tally.restarts >= len(chosen) // 2
 
 
+@pytest.mark.sample
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("mode", ["shim", "handler"])
 def test_a_killed_attempt_is_tried_again_unless_it_left_an_outcome(arena: Path, mode: str) -> None:
@@ -94,7 +96,7 @@ def test_no_system_call_is_a_bad_moment_to_be_killed_at(
     every = chosen = sweep.all_points(calls_of(arena, mode))
     match mode:
         case "restart":
-            chosen = every[::4]
+            chosen = every[::5]
         case "stop":
             chosen = every[::8]
         case "tree":  # where shims and handlers are reached too
@@ -103,6 +105,7 @@ def test_no_system_call_is_a_bad_moment_to_be_killed_at(
     assert _noted("sweep", mode, tally, len(every), begun_s, capsys) == []
 
 
+@pytest.mark.sample
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("mode", ["fault ENOSPC", "lasting EROFS"])
 def test_a_failing_disk_stops_the_queue_for_as_long_as_it_fails(arena: Path, mode: str) -> None:

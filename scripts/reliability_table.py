@@ -61,7 +61,7 @@ PROMISES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     (
         "Full disk, quota, I/O error, read-only", "stop picking, keep children, say degraded, keep trying; a reserve file",
-        ("test_no_error_of_the_disk_loses_a_thing", 
+        ("test_no_error_of_the_disk_loses_a_thing",
          "test_a_full_disk_stops_the_queue_and_room_lets_it_go_on", "test_a_log_that_somebody_else_has_locked_is_waited_for",
          "test_task_folders_that_turn_read_only_are_waited_for",
          "test_task_folders_that_vanish_withdraw_nothing", "test_a_folder_that_vanishes_withdraws_nothing"),

@@ -29,22 +29,24 @@ test: $(READY)  ## the ordinary tests
 test-slow: $(READY)  ## tests that train and kill for minutes
 	@$(BIN)/pytest -m slow
 
-PROOFS = $(BIN)/python -m pytest -s tests/reliability tests/daemon
+PROOFS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/reliability tests/daemon
+LEFT = build/sweep.xml build/load.xml build/fuzz.xml build/defects.xml
 
-sweep: $(READY)  ## kill −9 and faults at every system call, and a long search; about 15 minutes on two cores
-	@OMP_NUM_THREADS=1 $(PROOFS) -m "not (load or fuzz or defects or sample)" --junitxml=build/sweep.xml
+sweep: $(READY)  ## kill −9 and faults at every system call, and a long search; under 15 minutes on two idle cores
+	@$(PROOFS) -n 2 --dist loadfile -m "not (load or fuzz or defects or sample)" --junitxml=build/sweep.xml
+	@$(BIN)/python scripts/reliability_table.py
 
 load: $(READY)  ## many files at once, a long log, a restless editor
-	@$(PROOFS) -m load --junitxml=build/load.xml
+	@$(PROOFS) -s -m load --junitxml=build/load.xml
 
 fuzz: $(READY)  ## hostile task files for ten minutes, or for CAI_FUZZ_S seconds
-	@$(PROOFS) -m fuzz --junitxml=build/fuzz.xml
+	@$(PROOFS) -s -m fuzz --junitxml=build/fuzz.xml
 
 defects: $(READY)  ## deliberate defects that the tests must catch
-	@$(PROOFS) -m defects --junitxml=build/defects.xml
+	@$(PROOFS) -s -m defects --junitxml=build/defects.xml
 
 reliability: sweep load fuzz defects  ## all four, and docs/reliability.md from what they left
-	@$(BIN)/python scripts/reliability_table.py build/sweep.xml build/load.xml build/fuzz.xml build/defects.xml
+	@$(BIN)/python scripts/reliability_table.py $(LEFT)
 
 lint: $(READY)
 	@$(BIN)/ruff format --check .

@@ -1,5 +1,7 @@
 """Writes docs/reliability.md from a run: `make reliability`, or `python scripts/reliability_table.py build/*.xml`.
 
+Without arguments it only prints what the last run of each mode has tried.
+
 Nothing in that page is typed: which tests passed comes from the run's JUnit files, the figures from build/reliability.json,
 which the tests leave. A promise without a test that ran, or with one that failed, says so, and the exit code is 1.
 """
@@ -162,10 +164,13 @@ def table(title: str, figures: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def main() -> int:
-    """Writes the page, prints the sweep's figures, and says what is missing."""
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
+    """Writes the page, prints the figures of each mode, and says what is missing."""
     noted = json.loads((ROOT / "build" / "reliability.json").read_text(encoding="utf-8"))
+    for section in ("sweep", "faults", "search", "fuzz"):
+        for name, row in noted.get(section, {}).items():
+            print(f"{name:24}" + "  ".join(f"{column} {value}" for column, value in row.items()))
+    if len(sys.argv) < 2:
+        return 0
     found = endings(sys.argv[1:])
     rows, wrong = promise_rows(found)
     ended = Counter(ending for tests in found.values() for _, ending in tests)
@@ -199,9 +204,6 @@ def main() -> int:
     page += table("defect", noted.get("defects", {}))
     (ROOT / "docs" / "reliability.md").write_text("\n".join(page) + "\n", encoding="utf-8")
 
-    for section in ("sweep", "faults", "search", "fuzz"):
-        for name, row in noted.get(section, {}).items():
-            print(f"{name:16}" + "".join(f"  {value} {column}" for column, value in row.items()))
     wrong += [f"{name}: failed" for name, tests in found.items() if any(ending == "failed" for _, ending in tests)]
     wrong += [f"defect not caught: {name}" for name, row in noted.get("defects", {}).items() if not row["caught by"]]
     for section in ("sweep", "faults"):

@@ -351,4 +351,4 @@ def test_any_mixture_of_events_ends_in_agreement_in_a_long_search(capsys: pytest
     }
     record.note("search", "any mixture of events", figures)
     with capsys.disabled():
-        print("\nsearch        " + "".join(f"  {value} {name}" for name, value in figures.items()))
+        print("\nsearch          " + "  ".join(f"{name} {value}" for name, value in figures.items()))

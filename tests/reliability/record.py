@@ -31,4 +31,4 @@ def note(section: str, name: str, figures: Mapping[str, Any]) -> None:
         noted = json.loads(stream.read() or "{}")
         noted.setdefault(section, {})[name] = {**figures, "daemon/": _daemon()}
         stream.truncate(0)
-        stream.write(json.dumps(noted, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        stream.write(json.dumps(noted, indent=1, ensure_ascii=False) + "\n")

@@ -142,5 +142,5 @@ def _noted(
     }
     record.note(section, mode, figures)
     with capsys.disabled():
-        print(f"\n{mode:14}" + "".join(f"  {value} {name}" for name, value in figures.items()))
+        print(f"\n{mode:16}" + "  ".join(f"{name} {value}" for name, value in figures.items()))
     return tally.violations

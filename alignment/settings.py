@@ -155,10 +155,23 @@ class TrainSettings:
         "peak learning rates of LoRA, by method; it decays along a cosine",
     )
     warmup: float = setting(0.05, "share of the steps over which the learning rate rises", minimum=0, maximum=1)
-    batch_tokens: int = setting(8192, "padded tokens of one batch; both answers of a pair count", minimum=16)
+    batch_tokens: int = setting(
+        8192, "padded tokens of one batch, which is one step; both answers of a pair count", minimum=16
+    )
     accumulation: int = setting(1, "batches of one optimizer step", minimum=1)
     max_length: int = setting(1024, "tokens of a row, prompt and answer; longer rows are left out", minimum=8)
-    gradient_checkpointing: bool = setting(False, "recompute activations: less memory, about 20 % slower")
+    layers: str = setting(
+        "auto",
+        "what computes adapted layers: PEFT (plain) or alignment/training/fused.py; auto takes fused on a GPU",
+        choices=("auto", "plain", "fused"),
+    )
+    memory_gb: float = setting(0.0, "GPU memory that training may take; 0 takes the whole card", minimum=0)
+    part_tokens: int = setting(
+        0, "padded tokens of a batch that are computed at once; 0 takes what memory allows", minimum=0
+    )
+    recomputed_layers: int = setting(
+        -1, "layers that keep no activations and run twice; -1 takes as few as memory allows", minimum=-1
+    )
     lora_rank: int = setting(16, "rank of the adapter's matrices, on all linear layers", minimum=1)
     lora_alpha: int = setting(32, "the adapter's scale times its rank", minimum=1)
     dpo_beta: float = setting(5.0, "DPO's β for the length-normalised sigmoid loss", minimum=0)

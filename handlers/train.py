@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from alignment.checkpoint import Checkpoint, resolve_checkpoint, write_checkpoint
@@ -97,7 +97,7 @@ def _train(request: Request, run: Run) -> Outcome:
         take_device(request.workspace, f"the training {request.run_id}")  # until this process ends
     model, tokenizer = load_for_training(backend, checkpoint, profile.train, profile.engine, profile.seed)
     device = device_in_words(model)
-    trained = train_adapter(rows, profile.train, model, tokenizer, request.data_dir, profile.seed, run)
+    trained = train_adapter(rows, profile.train, model, tokenizer, request.data_dir, profile.seed, run, backend=backend)
     if trained.adapter is None:
         saved = request.data_dir / trained.saved.folder if trained.saved else request.data_dir
         return Requeue(checkpoint=displayed(saved, request.workspace))
@@ -133,6 +133,7 @@ def _train(request: Request, run: Run) -> Outcome:
             facts={
                 "method": profile.train.method,
                 "backend": backend,
+                "fit": asdict(trained.fit) if trained.fit else None,
                 "metrics": _metrics(trained, len(rows), time.monotonic() - clock),
             },
         ),
@@ -224,6 +225,7 @@ def _metrics(trained: Trained, given: int, seconds: float) -> dict[str, float]:
         "steps": float(trained.steps),
         "resumed_from": float(trained.resumed_from),
         "loss": trained.loss,
+        "tokens_per_s": trained.tokens_per_s,
         "chosen_logp": trained.vitals.chosen_logp,
         "eos_rate": trained.vitals.eos_rate,
         "repetition": trained.vitals.repetition,

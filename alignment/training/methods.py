@@ -20,12 +20,15 @@ class Method:
         trainer: imports TRL's trainer and its configuration.
         options: what the configuration is told beyond what all methods share.
         padded_tokens: tokens that a prepared row asks of a padded batch, both answers of a pair together.
+        sequences: sequences that a row puts into a batch, where batches can be computed in parts; 0 where the loss
+            needs the whole batch, or the parts would not add up to it.
     """
 
     file: str
     trainer: Callable[[], tuple[Any, Any]]
     options: Callable[[TrainSettings], dict[str, Any]]
     padded_tokens: Callable[[Example], int]
+    sequences: int = 0
 
 
 def _sft() -> tuple[Any, Any]:
@@ -64,7 +67,7 @@ def _pair_tokens(row: Example) -> int:
 
 
 METHODS: Mapping[str, Method] = {
-    "sft": Method("sft.jsonl", _sft, lambda _: {}, lambda row: len(row["input_ids"])),
+    "sft": Method("sft.jsonl", _sft, lambda _: {}, lambda row: len(row["input_ids"]), sequences=1),
     # The SFT term keeps the chosen answers likely: plain DPO degenerates base models (TRL issue 2382).
     "dpo": Method(
         "pairs.jsonl",
@@ -75,6 +78,7 @@ METHODS: Mapping[str, Method] = {
             "beta": s.dpo_beta,
         },
         lambda row: 2 * (len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))),
+        sequences=2,
     ),
     "orpo": Method("pairs.jsonl", _orpo, lambda s: {"beta": s.orpo_beta}, _pair_tokens),
     "kto": Method(

@@ -16,12 +16,13 @@ from alignment.guard import TokenizerGuard
 from alignment.monitors import Limits, Vitals
 from alignment.refusal import Refusal
 from alignment.settings import TrainSettings
-from alignment.training.batches import TokenBatches
 from alignment.training.checkpoints import FOLDER, SavedState, newest
+from alignment.training.fit import Fit
 from alignment.training.masks import check_masks
 from alignment.training.methods import METHODS
 from alignment.training.probe import Probe
 from alignment.training.rows import Row
+from alignment.training.trainer import by_tokens
 from alignment.training.watch import Voice, Watch
 
 ADAPTER = "adapter"
@@ -40,6 +41,8 @@ class Trained:
     steps: int
     loss: float
     vitals: Vitals
+    tokens_per_s: float  # in this attempt; 0 where it had one step
+    fit: Fit | None  # how batches were computed; None for methods that compute them whole
 
 
 def train_adapter(
@@ -50,6 +53,8 @@ def train_adapter(
     data_dir: Path,
     seed: int,
     voice: Voice,
+    *,
+    backend: str = "trl",
 ) -> Trained:
     """Trains a LoRA adapter, from the start or from the run's checkpoint.
 
@@ -61,6 +66,7 @@ def train_adapter(
         data_dir: where checkpoints, log and adapter lie.
         seed: initialises the adapter and orders the batches.
         voice: hears of progress and asks for a stop.
+        backend: who loaded the model: the layers of Unsloth's compute in their own way.
 
     Raises:
         Refusal: a row's mask is wrong, a checkpoint is missing or broken, or the model degenerates.
@@ -68,7 +74,6 @@ def train_adapter(
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from datasets import Dataset, disable_progress_bars
     from peft import LoraConfig, PeftModel
-    from torch.utils.data import DataLoader
     from transformers import TrainerCallback, set_seed
 
     # Parameters
@@ -94,19 +99,6 @@ def train_adapter(
     # Model and loop
     trainer_class, config_class = method.trainer()
 
-    class ByTokens(trainer_class):  # type: ignore[misc, valid-type]
-        """The trainer with batches by token budget; `get_train_dataloader` is the hook that transformers documents."""
-
-        def get_train_dataloader(self) -> Any:
-            lengths = [method.padded_tokens(row) for row in self.train_dataset]
-            return self.accelerator.prepare(
-                DataLoader(
-                    self._remove_unused_columns(self.train_dataset, description="training"),
-                    batch_sampler=TokenBatches(lengths, settings.batch_tokens, seed),
-                    collate_fn=self.data_collator,
-                )
-            )
-
     class Attached(Watch, TrainerCallback):  # type: ignore[misc]
         """The watch as one of transformers' callbacks."""
 
@@ -121,7 +113,7 @@ def train_adapter(
         margin_starts_at_zero=settings.method == "dpo",
     )
     on_cpu = model.device.type == "cpu"
-    trainer = ByTokens(
+    trainer = by_tokens(trainer_class, method, settings, seed)(
         model=model,
         args=config_class(
             output_dir=str(data_dir / FOLDER),
@@ -131,7 +123,7 @@ def train_adapter(
             warmup_steps=settings.warmup,
             gradient_accumulation_steps=settings.accumulation,
             max_length=settings.max_length,
-            gradient_checkpointing=settings.gradient_checkpointing and not on_cpu,
+            gradient_checkpointing=False,  # which layers are recomputed is the trainer's choice
             use_cpu=on_cpu,
             bf16=not on_cpu,
             seed=seed,
@@ -150,6 +142,7 @@ def train_adapter(
         callbacks=[watch],
     )
     _keep_quiet(trainer)
+    _prepare(trainer, settings, backend)
     check_masks(trainer.get_train_dataloader(), (tokenizer(row["prompt"])["input_ids"] for row in fitting), tokenizer)
     trainer.train(resume_from_checkpoint=str(data_dir / resumed.folder) if resumed else None)
 
@@ -174,6 +167,8 @@ def train_adapter(
         steps=trainer.state.global_step,
         loss=next(entry["loss"] for entry in reversed(trainer.state.log_history) if "loss" in entry),
         vitals=watch.last,
+        tokens_per_s=watch.tokens / watch.seconds if watch.seconds else 0.0,
+        fit=trainer.fit,
     )
 
 
@@ -213,6 +208,26 @@ def _fitting(rows: Sequence[Row], tokenizer: Any, max_length: int) -> list[Row]:
         if max(map(len, sequences)) < max_length:  # the end-of-sequence token is still to come
             fitting.append(row)
     return fitting
+
+
+def _prepare(trainer: Any, settings: TrainSettings, backend: str) -> None:
+    """Gives the adapter its number format, and the layers their way of computing."""
+    from alignment.training.fused import fuse, without_padding_mask
+
+    model = trainer.model
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            # TRL rounds a 4-bit model's adapter to bf16, where DPO's steps of 5e-6 would be lost.
+            parameter.data = parameter.data.float()
+    if settings.method == "dpo":
+        # Log-probabilities of the answers' tokens alone, in slices of the vocabulary. TRL has its own code for it,
+        # and asks for the liger package, which that code does not use.
+        trainer.use_liger_kernel = True
+    fused = settings.layers == "fused" or (settings.layers == "auto" and model.device.type == "cuda")
+    if fused and backend == "trl":
+        fuse(model)
+        if METHODS[settings.method].sequences:
+            without_padding_mask(model)
 
 
 def _keep_quiet(trainer: Any) -> None:

@@ -6,6 +6,8 @@ profile asks for it.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from typing import Any
 
 from alignment.checkpoint import Checkpoint
@@ -17,20 +19,37 @@ LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 
 def load(checkpoint: Checkpoint, settings: TrainSettings, seed: int) -> tuple[Any, Any]:
     """Loads a base with a new adapter, or with its last adapter to be trained on."""
+    model, tokenizer = load_base(checkpoint, settings)
+    return (model if checkpoint.adapters else with_adapter(model, settings, seed)), tokenizer
+
+
+def load_base(checkpoint: Checkpoint, settings: TrainSettings) -> tuple[Any, Any]:
+    """Loads a base, or a PEFT model by its last adapter's folder, which names its base."""
+    # Unsloth writes the trainers that it generates into the working directory unless it is told where.
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", os.path.join(tempfile.mkdtemp(prefix="cai-"), "unsloth"))
     from unsloth import FastLanguageModel  # isort: skip
 
-    model, tokenizer = FastLanguageModel.from_pretrained(
+    import torch
+
+    loaded: tuple[Any, Any] = FastLanguageModel.from_pretrained(
         model_name=str(checkpoint.adapters[-1] if checkpoint.adapters else checkpoint.base),
         max_seq_length=settings.max_length,
+        dtype=getattr(torch, checkpoint.dtype),
         load_in_4bit=checkpoint.quantization == "nf4",
+        use_gradient_checkpointing=False,  # which layers are recomputed is the trainer's choice
     )
-    if not checkpoint.adapters:
-        model = FastLanguageModel.get_peft_model(
-            model,
-            r=settings.lora_rank,
-            lora_alpha=settings.lora_alpha,
-            target_modules=LINEAR,
-            use_gradient_checkpointing="unsloth" if settings.gradient_checkpointing else False,
-            random_state=seed,
-        )
-    return model, tokenizer
+    return loaded
+
+
+def with_adapter(model: Any, settings: TrainSettings, seed: int) -> Any:
+    """Puts a new adapter on a base."""
+    from unsloth import FastLanguageModel  # isort: skip
+
+    return FastLanguageModel.get_peft_model(
+        model,
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        target_modules=LINEAR,
+        use_gradient_checkpointing=False,
+        random_state=seed,
+    )

@@ -79,9 +79,13 @@ class Watch:
         self._streak = 0
         self._saved_at = self._began_at = time.monotonic()
         self._said_at = 0.0
+        self._step_at = self._tokens_before = 0.0
         self.saved: SavedState | None = resumed
         self.degenerated: list[str] = []
         self.interrupted = False
+        # Without the first step, which measures memory and loads kernels.
+        self.tokens = 0
+        self.seconds = 0.0
 
     @property
     def last(self) -> Vitals:
@@ -103,11 +107,16 @@ class Watch:
             )
         self._rewind_log(self._resumed.step)
 
+    def on_step_begin(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
+        """Notes when a step begins."""
+        self._step_at = time.monotonic()
+
     def on_log(self, _args: Any, state: Any, _control: Any, *, logs: Mapping[str, Any], **_: Any) -> None:
         """Keeps one step's figures, and checks the first reward margin."""
         if "loss" not in logs:
             return  # the summary at the end of a run
         step = state.global_step
+        self._count(float(logs.get("num_tokens", 0.0)))
         figures = {ours: float(logs[theirs]) for theirs, ours in KEPT.items() if theirs in logs}
         if not math.isfinite(figures["loss"]):
             raise Refusal(f"loss is {figures['loss']} at step {step}", "lower train.learning_rate, or look at the rows")
@@ -152,6 +161,13 @@ class Watch:
         self.saved = seal(self._data_dir, folder, state.global_step, self._probe.chosen_logp(model))
         self._saved_at = time.monotonic()
         self._voice.checkpoint(folder)
+
+    def _count(self, tokens: float) -> None:
+        """Adds a step to the tokens and seconds from which the rate is taken; reading its loss has waited for its end."""
+        if self._tokens_before:
+            self.tokens += round(tokens - self._tokens_before)
+            self.seconds += time.monotonic() - self._step_at
+        self._tokens_before = tokens
 
     def _take_probe(self, step: int, model: Any) -> None:
         vitals = self._probe.measure(model)

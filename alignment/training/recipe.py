@@ -219,12 +219,13 @@ def _prepare(trainer: Any, settings: TrainSettings, backend: str) -> None:
         if parameter.requires_grad:
             # TRL rounds a 4-bit model's adapter to bf16, where DPO's steps of 5e-6 would be lost.
             parameter.data = parameter.data.float()
+    if backend == "unsloth":
+        return  # its layers, its losses and its masks are its own
     if settings.method == "dpo":
         # Log-probabilities of the answers' tokens alone, in slices of the vocabulary. TRL has its own code for it,
         # and asks for the liger package, which that code does not use.
         trainer.use_liger_kernel = True
-    fused = settings.layers == "fused" or (settings.layers == "auto" and model.device.type == "cuda")
-    if fused and backend == "trl":
+    if settings.layers == "fused" or (settings.layers == "auto" and model.device.type == "cuda"):
         fuse(model)
         if METHODS[settings.method].sequences:
             without_padding_mask(model)

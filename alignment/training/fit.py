@@ -15,8 +15,8 @@ from typing import Any
 
 from alignment.refusal import Refusal
 
-# Tokens whose products with the weights take as long as unpacking the weights once from NF4: measured on an H200.
-UNPACKING_TOKENS = 1500
+# Tokens whose products take as long as unpacking all weights once from NF4: on an H200 37 ms and 0.11 ms a token.
+UNPACKING_TOKENS = 350
 MARGIN = 0.05  # of the limit, for what the allocator cannot use
 PROBE_TOKENS = (256, 768)
 GB = 1e9

@@ -57,7 +57,10 @@ def without_padding_mask(model: Any) -> None:
     """Drops the attention mask of batches in training, whose rows must be padded on the right."""
 
     def drop(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        return (args, {**kwargs, "attention_mask": None}) if module.training else None
+        mask = kwargs.get("attention_mask")
+        if not module.training or mask is None or mask.dim() != 2:
+            return None
+        return args, {**kwargs, "attention_mask": None}
 
     model.get_base_model().base_model.register_forward_pre_hook(drop, with_kwargs=True)
 

@@ -222,8 +222,8 @@ def _prepare(trainer: Any, settings: TrainSettings, backend: str) -> None:
     if backend == "unsloth":
         return  # its layers, its losses and its masks are its own
     if settings.method == "dpo":
-        # Log-probabilities of the answers' tokens alone, in slices of the vocabulary. TRL has its own code for it,
-        # and asks for the liger package, which that code does not use.
+        # The way to log-probabilities without logits of every token, which the trainer overrides; TRL opens it only
+        # beside the liger package, which it does not use there.
         trainer.use_liger_kernel = True
     if settings.layers == "fused" or (settings.layers == "auto" and model.device.type == "cuda"):
         fuse(model)

@@ -8,6 +8,7 @@ from typing import Any
 from alignment.settings import TrainSettings
 from alignment.training.batches import TokenBatches
 from alignment.training.fit import GB, MARGIN, UNPACKING_TOKENS, Fit, choose, decoder_layers, measure, recompute
+from alignment.training.joined_pairs import answer_logps
 from alignment.training.methods import Method
 from alignment.training.parts import pair_weights, split
 
@@ -20,14 +21,15 @@ def by_tokens(trainer_class: Any, method: Method, settings: TrainSettings, seed:
     Its attribute `fit` is the way that batches are computed, known from the first step on.
     """
 
+    import torch
+    from torch.utils.data import DataLoader
+
     class ByTokens(trainer_class):  # type: ignore[misc]
         """Overrides the two hooks that transformers documents: the loader, and one training step."""
 
         fit: Fit | None = None
 
         def get_train_dataloader(self) -> Any:
-            from torch.utils.data import DataLoader
-
             lengths = [method.padded_tokens(row) for row in self.train_dataset]
             return self.accelerator.prepare(
                 DataLoader(
@@ -53,6 +55,15 @@ def by_tokens(trainer_class: Any, method: Method, settings: TrainSettings, seed:
                 loss = loss + super().training_step(model, part, num_items_in_batch)
             self.loss_weights = whole
             return loss
+
+        def _get_per_token_logps_and_entropies(
+            self, model: Any, _model_kwargs: Any, input_ids: Any, completion_mask: Any
+        ) -> Any:
+            """Scores DPO's answers, each pair's prompt computed once. The entropies are only logged by TRL."""
+            decoder = self.accelerator.unwrap_model(model).get_base_model()
+            with self.accelerator.autocast():
+                logps = answer_logps(decoder, input_ids, completion_mask)
+            return logps, torch.zeros_like(logps), None
 
         def _choose_fit(self, model: Any, inputs: Mapping[str, Any]) -> Fit:
             asked = Fit(settings.part_tokens, max(0, settings.recomputed_layers))
@@ -84,8 +95,6 @@ def by_tokens(trainer_class: Any, method: Method, settings: TrainSettings, seed:
 
         def _free_bytes(self, model: Any) -> float:
             """Tells what a pass may take beside the model, its gradients and the optimizer's averages."""
-            import torch
-
             total = torch.cuda.mem_get_info(model.device)[1]
             limit = min(settings.memory_gb * GB, total) if settings.memory_gb else total
             trained = sum(p.numel() for p in model.parameters() if p.requires_grad)

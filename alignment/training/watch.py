@@ -80,10 +80,11 @@ class Watch:
         self._saved_at = self._began_at = time.monotonic()
         self._said_at = 0.0
         self._step_at = self._tokens_before = 0.0
+        self._probed = False
         self.saved: SavedState | None = resumed
         self.degenerated: list[str] = []
         self.interrupted = False
-        # Without the first step, which measures memory and loads kernels.
+        # Without the first step, which measures memory and loads kernels, and without steps that end in a probe.
         self.tokens = 0
         self.seconds = 0.0
 
@@ -163,14 +164,15 @@ class Watch:
         self._voice.checkpoint(folder)
 
     def _count(self, tokens: float) -> None:
-        """Adds a step to the tokens and seconds from which the rate is taken; reading its loss has waited for its end."""
-        if self._tokens_before:
+        """Adds a step without a probe to what the rate is taken from; reading its loss has waited for its end."""
+        if self._tokens_before and not self._probed:
             self.tokens += round(tokens - self._tokens_before)
             self.seconds += time.monotonic() - self._step_at
-        self._tokens_before = tokens
+        self._tokens_before, self._probed = tokens, False
 
     def _take_probe(self, step: int, model: Any) -> None:
         vitals = self._probe.measure(model)
+        self._probed = True
         self._write(
             {
                 "step": step,

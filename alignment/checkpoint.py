@@ -15,6 +15,7 @@ from typing import Any
 from alignment.locations import displayed, locate
 from alignment.provenance import replace_file
 from alignment.refusal import Refusal
+from alignment.resources import require_room_to_load
 from alignment.settings import ModelSettings
 
 MODEL = "model.json"
@@ -100,7 +101,7 @@ def load_model(checkpoint: Checkpoint, device: str) -> Any:
     """Loads a checkpoint for inference, with its adapters merged, or laid over 4-bit weights, which are never merged.
 
     Raises:
-        Refusal: 4 bits were asked for without an NVIDIA GPU.
+        Refusal: 4 bits were asked for without an NVIDIA GPU, or there is no room for the weights.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -121,6 +122,7 @@ def load_model(checkpoint: Checkpoint, device: str) -> Any:
             bnb_4bit_compute_dtype=getattr(torch, checkpoint.dtype),
         )
         kwargs["device_map"] = {"": 0}
+    require_room_to_load(checkpoint.base, checkpoint.dtype, checkpoint.quantization, device)
     model = AutoModelForCausalLM.from_pretrained(checkpoint.base, **kwargs)
     model = _with_adapters(model, checkpoint.adapters, merge=checkpoint.quantization == "none")
     if checkpoint.quantization == "none":

@@ -192,6 +192,10 @@ class TrainSettings:
     distinct_2: float = setting(0.5, "least share that is left of distinct-2 (proposal)", minimum=0)
     patience: int = setting(2, "probes in a row out of band that stop the run (proposal)", minimum=1)
     merge: bool = setting(False, "merge the adapter into bf16 weights at the end")
+    merge_items: int = setting(
+        300, "frozen items that the merged and the unmerged model both answer; 0 takes all", minimum=0
+    )
+    merge_points: float = setting(2.0, "percentage points that the merged model may lose on them", minimum=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from alignment.checkpoint import Checkpoint, resolve_checkpoint, write_checkpoint
-from alignment.curriculum import all_stages
+from alignment.curriculum import all_stages, load_stage, stage_folder
 from alignment.engines import uses_gpu
 from alignment.engines.warm import take_device
 from alignment.journal import go_on_with
@@ -33,10 +33,11 @@ from alignment.provenance import (
     write_manifest,
 )
 from alignment.refusal import Refusal
-from alignment.training.backends import choose_backend, device_in_words, load_for_training
+from alignment.training.backends import choose_backend, device_in_words, load_for_training, release_memory
 from alignment.training.checkpoints import discard
 from alignment.training.leaks import leaked
 from alignment.training.merge import merge_adapters
+from alignment.training.merge_check import MergeCheck, check_merge
 from alignment.training.methods import METHODS
 from alignment.training.recipe import Trained, train_adapter
 from alignment.training.rows import Row, read_rows, with_replay
@@ -101,12 +102,14 @@ def _train(request: Request, run: Run) -> Outcome:
     if trained.adapter is None:
         saved = request.data_dir / trained.saved.folder if trained.saved else request.data_dir
         return Requeue(checkpoint=displayed(saved, request.workspace))
-    del model  # a merge loads the base once more, and must not lie in memory beside it
+    del model  # the models of a merge's check must not lie in memory beside it
+    release_memory()
 
     # What is left
     left = replace(checkpoint, adapters=(*checkpoint.adapters[:-1], trained.adapter))
+    merge = None
     if profile.train.merge:
-        left = merge_adapters(left, request.data_dir / MERGED)
+        left, merge = _merge(left, profile, request, run)
     write_checkpoint(request.data_dir, left, request.workspace)
     outputs = _outputs(request.data_dir)
     write_manifest(
@@ -134,12 +137,29 @@ def _train(request: Request, run: Run) -> Outcome:
                 "method": profile.train.method,
                 "backend": backend,
                 "fit": asdict(trained.fit) if trained.fit else None,
-                "metrics": _metrics(trained, len(rows), time.monotonic() - clock),
+                "merge": asdict(merge) if merge else None,
+                "metrics": _metrics(trained, merge, len(rows), time.monotonic() - clock),
             },
         ),
     )
     discard(request.data_dir)
     return _completed(request, run)
+
+
+def _merge(unmerged: Checkpoint, profile: Profile, request: Request, run: Run) -> tuple[Checkpoint, MergeCheck]:
+    """Merges a trained adapter, and lets both models answer the stage's items.
+
+    Raises:
+        Refusal: there is no room for it, or the merged model is worse.
+    """
+    assert request.stage is not None
+    run.progress(0, 1, "merge", "merging in bf16")
+    merged = merge_adapters(unmerged, request.data_dir / MERGED)
+    stage = load_stage(stage_folder(profile.curriculum.world, request.stage, request.workspace), request.workspace)
+    settings = profile.train
+    check = check_merge(unmerged, merged, stage, profile.engine, settings.merge_items, settings.merge_points)
+    run.progress(1, 1, "merge", f"{check.points_lost:+.1f} points lost on {check.n} items")
+    return merged, check
 
 
 def _completed(request: Request, run: Run) -> Completed:
@@ -216,9 +236,10 @@ def _constitution(sources: Sequence[Path]) -> str | None:
     return next((manifest.constitution_sha256 for manifest in manifests if manifest.constitution_sha256), None)
 
 
-def _metrics(trained: Trained, given: int, seconds: float) -> dict[str, float]:
+def _metrics(trained: Trained, merge: MergeCheck | None, given: int, seconds: float) -> dict[str, float]:
     """Lists the figures that a task's success criteria can name."""
-    return {
+    merged = {"merge.points_lost": merge.points_lost, "merge.items": float(merge.n)} if merge else {}
+    return merged | {
         "rows": float(trained.rows),
         "rows.too_long": float(trained.too_long),
         "rows.given": float(given),

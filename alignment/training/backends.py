@@ -46,6 +46,8 @@ def load_for_training(
     Returns:
         The base model without an adapter, or a PEFT model with a trainable one; and the tokenizer.
     """
+    # One growing segment instead of many of fixed sizes: batches of many widths leave no holes between them.
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     if backend == "unsloth":
         from alignment.training.unsloth_backend import load
 
@@ -88,3 +90,14 @@ def device_in_words(model: Any) -> str:
     if model.device.type == "cuda":
         return str(torch.cuda.get_device_name(model.device))
     return f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads"
+
+
+def release_memory() -> None:
+    """Gives a dropped model's memory back; its layers and what computes them name each other."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -11,6 +11,7 @@ import tempfile
 from typing import Any
 
 from alignment.checkpoint import Checkpoint
+from alignment.resources import has_gpu, require_room_to_load
 from alignment.settings import TrainSettings
 
 # PEFT's "all-linear" by the names that Unsloth patches.
@@ -25,8 +26,13 @@ def load(checkpoint: Checkpoint, settings: TrainSettings, seed: int) -> tuple[An
 
 def load_base(checkpoint: Checkpoint, settings: TrainSettings) -> tuple[Any, Any]:
     """Loads a base, or a PEFT model by its last adapter's folder, which names its base."""
+    require_room_to_load(checkpoint.base, checkpoint.dtype, checkpoint.quantization, "cuda" if has_gpu() else "cpu")
     # Unsloth writes the trainers that it generates into the working directory unless it is told where.
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", os.path.join(tempfile.mkdtemp(prefix="cai-"), "unsloth"))
+    # Rows without padding are one long row, in which no mask can be checked; ours stand by length and have little.
+    os.environ.setdefault("UNSLOTH_DISABLE_AUTO_PADDING_FREE", "1")
+    # Compiling whole layers takes a minute at each start, and again for other widths of batches.
+    os.environ.setdefault("UNSLOTH_BLOCK_COMPILE", "0")
     from unsloth import FastLanguageModel  # isort: skip
 
     import torch

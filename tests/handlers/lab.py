@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import yaml
 
 from alignment.curriculum import Stage, load_stage, stage_folder
 from alignment.locations import INSTALLATION
-from handlers.contract import Input, Request, Run
+from handlers.contract import OUTCOME, REQUEST, Input, Outcome, Request, Run, outcome_from_json
 
 TRAIN = {
     "merge": False,
@@ -80,3 +83,12 @@ def attempt(workspace: Path) -> Run:
 def events(workspace: Path) -> list[dict[str, Any]]:
     """Reads what the runs have said."""
     return [json.loads(line) for line in (workspace / "attempt" / "events.jsonl").open()]
+
+
+def in_a_process(workspace: Path, asked: Request) -> Outcome:
+    """Runs a request as the daemon does, in a process of its own."""
+    run_dir = workspace / "runs" / asked.run_id
+    run_dir.mkdir(parents=True)
+    (run_dir / REQUEST).write_text(asked.to_json())
+    subprocess.run([sys.executable, "-m", "handlers", os.fspath(run_dir)], cwd=workspace, check=True)
+    return outcome_from_json((run_dir / OUTCOME).read_text())

@@ -1,0 +1,116 @@
+"""Room on disks, in memory and on a card, asked for before a long work begins rather than missed in its middle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+
+from alignment.refusal import Refusal
+
+GB = 1e9
+BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+# NF4 with double quantization: half a byte, and for each 64 weights a byte, for each 256 of those four (QLoRA, section 3).
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+MEMINFO = Path("/proc/meminfo")
+
+
+def require(needed: float, free: float, what: str, where: str, remedy: str) -> None:
+    """Makes sure that there is room.
+
+    Args:
+        needed, free: bytes.
+        what: needs the room, such as "the merged model".
+        where: the room is, such as "on the disk of data/".
+
+    Raises:
+        Refusal: there is not, with both figures.
+    """
+    if needed > free:
+        unit, name = (GB, "GB") if needed >= GB / 10 else (1e6, "MB")
+        raise Refusal(f"{what} needs {needed / unit:.1f} {name}, {free / unit:.1f} {name} are free {where}", remedy)
+
+
+def free_disk(folder: Path) -> float:
+    """Tells the bytes that may be written below a folder, which need not exist yet."""
+    while not folder.exists():
+        folder = folder.parent
+    return float(shutil.disk_usage(folder).free)
+
+
+def free_memory() -> float:
+    """Tells the bytes of main memory that processes can take; infinity where the system does not say."""
+    if MEMINFO.exists():
+        for line in MEMINFO.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return float(line.split()[1]) * 1024
+    return float("inf")
+
+
+def free_gpu() -> float:
+    """Tells the bytes that are free on the first NVIDIA GPU, without loading its libraries; infinity if unknown."""
+    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits", "--id=0"]
+    try:
+        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+        return float(said.split()[0]) * 2**20
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return float("inf")
+
+
+def has_gpu() -> bool:
+    """Tells whether the NVIDIA driver's tool is installed, without loading its libraries."""
+    return shutil.which("nvidia-smi") is not None
+
+
+def weight_files(model: Path) -> list[Path]:
+    """Lists a model's shards in order.
+
+    Raises:
+        Refusal: the folder holds no safetensors.
+    """
+    found = sorted(model.glob("*.safetensors"))
+    if not found:
+        raise Refusal(f"{model}: no *.safetensors in it", "convert the model's weights to safetensors")
+    return found
+
+
+def tensors(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Lists the names and shapes in a safetensors file from its header alone."""
+    with open(file, "rb") as stream:
+        header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
+    return ((name, tuple(entry["shape"])) for name, entry in header.items() if name != "__metadata__")
+
+
+def loaded_bytes(model: Path, dtype: str, quantization: str) -> float:
+    """Estimates what a model's weights take in memory.
+
+    Args:
+        dtype: of what is not packed.
+        quantization: "nf4" packs the matrices inside the layers.
+    """
+    total = 0.0
+    for file in weight_files(model):
+        for name, shape in tensors(file):
+            packed = quantization == "nf4" and len(shape) == 2 and ".layers." in name
+            total += prod(shape) * (NF4_BYTES if packed else BYTES[dtype])
+    return total
+
+
+def require_room_to_load(model: Path, dtype: str, quantization: str, device: str) -> None:
+    """Makes sure that a model's weights fit where they are to be loaded.
+
+    Raises:
+        Refusal: they do not.
+    """
+    on_gpu = device == "cuda"
+    require(
+        loaded_bytes(model, dtype, quantization),
+        free_gpu() if on_gpu else free_memory(),
+        f"{model}: loading it in {quantization if quantization != 'none' else dtype}",
+        "on the GPU" if on_gpu else "in main memory",
+        "end what else holds the memory, set model.quantization: nf4, or take a larger machine",
+    )

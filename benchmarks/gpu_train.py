@@ -59,9 +59,9 @@ def cases(limit_gb: float) -> list[Case]:
         batch_tokens=128 * 128, lora_rank=32, lora_alpha=64, memory_gb=limit_gb, epochs=1.0, probes=2, probe_rows=2
     )
     return [
-        Case("QLoRA SFT, rows of 72 tokens, 2 × 4", replace(settings, batch_tokens=2 * 72, accumulation=4), 72, 3),
         Case("QLoRA SFT, 128 × 128 tokens", settings, to_meet=2700),
         Case("QLoRA DPO, 64 pairs × 2 × 128 tokens", replace(settings, method="dpo"), to_meet=2500),
+        Case("QLoRA SFT, rows of 72 tokens, 2 × 4", replace(settings, batch_tokens=2 * 72, accumulation=4), 72, 4),
     ]
 
 

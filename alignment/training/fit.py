@@ -18,7 +18,7 @@ from alignment.refusal import Refusal
 # Tokens whose products take as long as unpacking all weights once from NF4: on an H200 37 ms and 0.11 ms a token.
 UNPACKING_TOKENS = 350
 MARGIN = 0.05  # of the limit, for what the allocator cannot use
-PROBE_TOKENS = (256, 768)
+PROBE_TOKENS = (128, 384)
 GB = 1e9
 
 

@@ -22,7 +22,11 @@ PLAIN_NORMS = {"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm"}
 
 
 class Adapted(NamedTuple):
-    """A frozen linear layer (out, in) and the adapter on it: W + scale × B A, with A (r, in) and B (out, r)."""
+    """A frozen linear layer (out, in) and the adapter on it: W + scale × B A, with A (r, in) and B (out, r).
+
+    A and B are None where the adapter is switched off: DPO's reference is computed as the model is, so that a first
+    reward margin is 0 and not the difference between two kernels.
+    """
 
     base: Any
     a: Any
@@ -75,7 +79,7 @@ def _projection_forward(module: Any, original: Callable[..., Any], x: Any, *args
 
 def _gated_forward(module: Any, original: Callable[..., Any], x: Any) -> Any:
     layers = [_adapted(getattr(module, name)) for name in ("gate_proj", "up_proj", "down_proj")]
-    if None in layers or any(layer.base.bias is not None for layer in layers if layer):
+    if None in layers:
         return original(x)
     _, block = _functions()
     return block.apply(_in_compute_type(x), *(matrix for layer in layers if layer for matrix in layer[1:3]), layers)
@@ -101,14 +105,18 @@ def _is_gated(module: Any) -> bool:
 
 def _adapted(module: Any) -> Adapted | None:
     """Reads the adapter that is active on a layer; None where PEFT has to compute it."""
-    from torch.nn import Identity
+    import torch
 
-    if module.disable_adapters or module.merged or len(module.active_adapters) != 1:
+    if module.merged:
+        return None
+    if module.disable_adapters:
+        return None if torch.is_grad_enabled() else Adapted(module.base_layer, None, None, 0.0)
+    if len(module.active_adapters) != 1:
         return None
     name = module.active_adapters[0]
     if name not in module.lora_A or name in module.lora_variant or module.lora_bias[name]:
         return None
-    if not isinstance(module.lora_dropout[name], Identity):
+    if not isinstance(module.lora_dropout[name], torch.nn.Identity):
         return None
     return Adapted(module.base_layer, module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name])
 
@@ -136,6 +144,8 @@ def _product(x: Any, layer: Adapted) -> Any:
 
     bias = None if layer.base.bias is None else layer.base.bias.to(x.dtype)
     y = torch.nn.functional.linear(x, _dense(layer.base, x.dtype), bias)
+    if layer.a is None:
+        return y
     return y.addmm_(x @ layer.a.to(x.dtype).t(), layer.b.to(x.dtype).t(), alpha=layer.scale)
 
 

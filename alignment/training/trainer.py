@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from alignment.refusal import Refusal
 from alignment.settings import TrainSettings
 from alignment.training.batches import TokenBatches
-from alignment.training.fit import GB, MARGIN, UNPACKING_TOKENS, Fit, choose, decoder_layers, measure, recompute
+from alignment.training.fit import (
+    GB,
+    MARGIN,
+    PROBE_TOKENS,
+    UNPACKING_TOKENS,
+    Fit,
+    choose,
+    decoder_layers,
+    measure,
+    recompute,
+)
 from alignment.training.joined_pairs import answer_logps
 from alignment.training.methods import Method
 from alignment.training.parts import pair_weights, split
@@ -76,7 +87,13 @@ def by_tokens(trainer_class: Any, method: Method, settings: TrainSettings, seed:
                 self.optimizer.zero_grad(set_to_none=True)
 
             layers = decoder_layers(model)
-            footprint = measure(one_pass, model, inputs, method.sequences)
+            try:
+                footprint = measure(one_pass, model, inputs, method.sequences)
+            except torch.cuda.OutOfMemoryError as error:
+                raise Refusal(
+                    f"GPU memory: a training pass over {PROBE_TOKENS[1]} tokens does not fit: {error}",
+                    "take a larger card, or quantize the base (model.quantization: nf4)",
+                ) from error
             self._metrics["train"].clear()
             fit = choose(
                 footprint,

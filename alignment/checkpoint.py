@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from alignment.hub import snapshot
 from alignment.locations import displayed, locate
 from alignment.provenance import replace_file
 from alignment.refusal import Refusal
@@ -42,7 +43,7 @@ def resolve_checkpoint(settings: ModelSettings, workspace: Path, model: str | Pa
         Refusal: a folder is missing or holds no model.
     """
     if model is None:
-        return Checkpoint(_found(settings.base, workspace, "config.json"), (), settings.dtype, settings.quantization)
+        return Checkpoint(_base(settings, workspace), (), settings.dtype, settings.quantization)
     folder = locate(model, workspace)
     if folder is None:
         raise Refusal(
@@ -51,8 +52,7 @@ def resolve_checkpoint(settings: ModelSettings, workspace: Path, model: str | Pa
     if (folder / MODEL).exists():
         return _read(folder / MODEL, workspace)
     if (folder / "adapter_config.json").exists():
-        base = _found(settings.base, workspace, "config.json")
-        return Checkpoint(base, (folder,), settings.dtype, settings.quantization)
+        return Checkpoint(_base(settings, workspace), (folder,), settings.dtype, settings.quantization)
     return Checkpoint(_found(model, workspace, "config.json"), (), settings.dtype, settings.quantization)
 
 
@@ -76,6 +76,15 @@ def _read(path: Path, workspace: Path) -> Checkpoint:
         return Checkpoint(base, adapters, raw["dtype"], raw["quantization"])
     except (ValueError, KeyError, TypeError) as error:
         raise Refusal(f"{path}: not a checkpoint: {error!r}", "run the task that makes the model again") from error
+
+
+def _base(settings: ModelSettings, workspace: Path) -> Path:
+    """Finds the profile's base: a folder, or a commit of a model on the hub."""
+    return (
+        snapshot(settings.base, settings.revision)
+        if settings.revision
+        else _found(settings.base, workspace, "config.json")
+    )
 
 
 def _found(name: str | Path, workspace: Path, mark: str) -> Path:

@@ -23,7 +23,10 @@ class CurriculumSettings:
 class ModelSettings:
     """The base model."""
 
-    base: str = setting("microworld/weights", "the base model's folder; the workspace's own comes first")
+    base: str = setting(
+        "microworld/weights", "the base model's folder; the workspace's own comes first; or its id on the hub"
+    )
+    revision: str = setting("", "the commit of a base on the hub, 40 hexadecimal digits; empty for a folder")
     dtype: str = setting(
         "float32", "the number format of the loaded weights", choices=("float32", "bfloat16", "float16")
     )

@@ -35,6 +35,7 @@ from alignment.provenance import (
 from alignment.refusal import Refusal
 from alignment.training.backends import choose_backend, device_in_words, load_for_training, release_memory
 from alignment.training.checkpoints import discard
+from alignment.training.estimate import newest_rate
 from alignment.training.leaks import leaked
 from alignment.training.merge import merge_adapters
 from alignment.training.merge_check import MergeCheck, check_merge
@@ -98,7 +99,16 @@ def _train(request: Request, run: Run) -> Outcome:
         take_device(request.workspace, f"the training {request.run_id}")  # until this process ends
     model, tokenizer = load_for_training(backend, checkpoint, profile.train, profile.engine, profile.seed)
     device = device_in_words(model)
-    trained = train_adapter(rows, profile.train, model, tokenizer, request.data_dir, profile.seed, run, backend=backend)
+    rate = newest_rate(
+        request.workspace / "data",
+        device=device,
+        method=profile.train.method,
+        backend=backend,
+        base_sha256=base_sha256,
+    )
+    trained = train_adapter(
+        rows, profile.train, model, tokenizer, request.data_dir, profile.seed, run, backend=backend, rate=rate
+    )
     if trained.adapter is None:
         saved = request.data_dir / trained.saved.folder if trained.saved else request.data_dir
         return Requeue(checkpoint=displayed(saved, request.workspace))

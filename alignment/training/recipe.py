@@ -17,6 +17,7 @@ from alignment.monitors import Limits, Vitals
 from alignment.refusal import Refusal
 from alignment.settings import TrainSettings
 from alignment.training.checkpoints import FOLDER, SavedState, newest
+from alignment.training.estimate import Rate, in_words
 from alignment.training.fit import Fit
 from alignment.training.masks import check_masks
 from alignment.training.methods import METHODS
@@ -55,6 +56,7 @@ def train_adapter(
     voice: Voice,
     *,
     backend: str = "trl",
+    rate: Rate | None = None,
 ) -> Trained:
     """Trains a LoRA adapter, from the start or from the run's checkpoint.
 
@@ -66,6 +68,7 @@ def train_adapter(
         data_dir: where checkpoints, log and adapter lie.
         seed: initialises the adapter and orders the batches.
         voice: hears of progress and asks for a stop.
+        rate: of an earlier run like this one, from which the time is told before the first step.
         backend: who loaded the model: the layers of Unsloth's compute in their own way.
 
     Raises:
@@ -144,6 +147,11 @@ def train_adapter(
     _keep_quiet(trainer)
     _prepare(trainer, settings, backend)
     check_masks(trainer.get_train_dataloader(), (tokenizer(row["prompt"])["input_ids"] for row in fitting), tokenizer)
+    tokens = epochs * sum(method.padded_tokens(row) for row in trainer.train_dataset)
+    voice.progress(0, 1, "step", in_words(tokens, rate))
+    voice.measure("estimate.tokens", tokens)
+    if rate:
+        voice.measure("estimate.seconds", tokens / rate.tokens_per_s)
     trainer.train(resume_from_checkpoint=str(data_dir / resumed.folder) if resumed else None)
 
     # Save

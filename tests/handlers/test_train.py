@@ -137,6 +137,18 @@ def test_train_run_again_does_nothing_twice(finished: tuple[Path, Outcome], tmp_
     assert (workspace / "data" / "trained" / "manifest.json").stat().st_mtime_ns == before
 
 
+def test_train_tells_tokens_and_time_before_it_starts(finished: tuple[Path, Outcome], tmp_path: Path) -> None:
+    """The tokens are known at once; the time as soon as a run like it has measured a rate."""
+    workspace = tmp_path / "workspace"
+    shutil.copytree(finished[0], workspace)
+    first, second = ({e["name"]: e["value"] for e in said if e["type"] == "measured"} for said in (
+        events(finished[0]), events(workspace) if isinstance(run_train(workspace, "again"), Completed) else []))  # fmt: skip
+    assert first["estimate.tokens"] == second["estimate.tokens"] > 0
+    assert "estimate.seconds" not in first
+    rate = manifest_of(workspace / "data" / "trained").facts["metrics"]["tokens_per_s"]
+    assert second["estimate.seconds"] == pytest.approx(second["estimate.tokens"] / rate)
+
+
 def test_train_dpo_trains_the_adapter_further(finished: tuple[Path, Outcome], tmp_path: Path) -> None:
     """DPO starts from SFT's adapter: its reference is the model itself, and one adapter is left, not two."""
     workspace = tmp_path / "workspace"
@@ -187,6 +199,21 @@ def test_train_asked_to_stop_saves_and_goes_on(finished: tuple[Path, Outcome], t
     assert resumed.metrics["resumed_from"] == step > 0
     assert weights(tmp_path) == weights(finished[0])
     assert log(tmp_path) == log(finished[0])
+
+
+def test_train_goes_on_on_another_machine(finished: tuple[Path, Outcome], tmp_path: Path) -> None:
+    """A run's own data folder is all that another machine needs to go on from its checkpoint, to the same weights."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for workspace in (here, there):
+        workspace.mkdir()
+    stopped_at_a_checkpoint(here)
+    prepared(there)
+    shutil.copytree(here / "data" / "trained", there / "data" / "trained")
+    shutil.rmtree(here)
+    resumed = run_train(there)
+    assert isinstance(resumed, Completed)
+    assert resumed.metrics["resumed_from"] == 1
+    assert weights(there) == weights(finished[0])
 
 
 def kill_and_finish(workspace: Path, after_s: float) -> Completed:

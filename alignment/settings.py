@@ -145,7 +145,7 @@ class TrainSettings:
     method: str = setting("sft", "the training method", choices=("sft", "dpo", "orpo", "kto", "simpo"))
     backend: str = setting(
         "auto",
-        "who loads the model for training; auto takes unsloth on an NVIDIA GPU",
+        "who loads the model for training; auto takes the fastest that was measured",
         choices=("auto", "trl", "unsloth"),
     )
     epochs: float = setting(0.0, "passes over the rows; 0 takes the method's own", minimum=0, maximum=100)

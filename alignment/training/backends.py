@@ -7,35 +7,30 @@ trained on. Training an adapter further keeps every model at one base and one ad
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
 from alignment.checkpoint import Checkpoint, load_model, load_tokenizer
 from alignment.refusal import Refusal
+from alignment.resources import has_gpu
 from alignment.settings import EngineSettings, TrainSettings
 
 
 def choose_backend(settings: TrainSettings) -> tuple[str, str]:
-    """Picks the backend, and says why.
-
-    It looks for the driver's tool and imports nothing: Unsloth must come before torch's other users.
+    """Picks the backend, and says why. It imports nothing: Unsloth must come before torch's other users.
 
     Raises:
         Refusal: Unsloth was asked for and is not installed.
     """
-    installed, gpu = find_spec("unsloth") is not None, shutil.which("nvidia-smi") is not None
-    if settings.backend == "unsloth" and not installed:
+    if settings.backend == "unsloth" and find_spec("unsloth") is None:
         raise Refusal(
             "train.backend: unsloth is not installed",
             "pip install -e '.[gpu]' on a machine with an NVIDIA GPU, or set backend: trl in the profile",
         )
     if settings.backend != "auto":
         return settings.backend, "the profile names it"
-    if installed and gpu:
-        return "unsloth", "it is installed and there is an NVIDIA GPU"
-    return "trl", "there is no NVIDIA GPU" if installed else "unsloth is not installed"
+    return "trl", "the fastest that was measured (docs/gpu.md)" if has_gpu() else "there is no NVIDIA GPU"
 
 
 def load_for_training(

@@ -35,7 +35,10 @@ class Adapted(NamedTuple):
 
 
 def fuse(model: Any) -> int:
-    """Lets the adapted layers of a PEFT model compute by this module's functions, in place.
+    """Lets the adapted layers of a PEFT model compute by this module's functions while it is trained, in place.
+
+    Where it answers a probe it computes in PEFT's way: for one token after the other there are kernels that multiply by
+    packed weights.
 
     Args:
         model: a PEFT model; its state dict, its adapters and the way it is saved stay as they are.
@@ -70,7 +73,7 @@ def without_padding_mask(model: Any) -> None:
 
 
 def _projection_forward(module: Any, original: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
-    adapted = _adapted(module)
+    adapted = _adapted(module) if module.training else None
     if adapted is None or args or kwargs:
         return original(x, *args, **kwargs)
     projection, _ = _functions()
@@ -79,7 +82,7 @@ def _projection_forward(module: Any, original: Callable[..., Any], x: Any, *args
 
 def _gated_forward(module: Any, original: Callable[..., Any], x: Any) -> Any:
     layers = [_adapted(getattr(module, name)) for name in ("gate_proj", "up_proj", "down_proj")]
-    if None in layers:
+    if None in layers or not module.training:
         return original(x)
     _, block = _functions()
     return block.apply(_in_compute_type(x), *(matrix for layer in layers if layer for matrix in layer[1:3]), layers)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from pathlib import Path
 from typing import Any
 
-from alignment.checkpoint import Checkpoint
+from alignment.checkpoint import Checkpoint, load_tokenizer
 from alignment.resources import has_gpu, require_room_to_load
 from alignment.settings import TrainSettings
 
@@ -37,14 +38,29 @@ def load_base(checkpoint: Checkpoint, settings: TrainSettings) -> tuple[Any, Any
 
     import torch
 
-    loaded: tuple[Any, Any] = FastLanguageModel.from_pretrained(
-        model_name=str(checkpoint.adapters[-1] if checkpoint.adapters else checkpoint.base),
-        max_seq_length=settings.max_length,
-        dtype=getattr(torch, checkpoint.dtype),
-        load_in_4bit=checkpoint.quantization == "nf4",
-        use_gradient_checkpointing=False,  # which layers are recomputed is the trainer's choice
-    )
-    return loaded
+    with tempfile.TemporaryDirectory(prefix="cai-") as folder:
+        model, _ = FastLanguageModel.from_pretrained(
+            model_name=str(checkpoint.adapters[-1] if checkpoint.adapters else checkpoint.base),
+            tokenizer_name=_padded_otherwise(checkpoint.base, folder),
+            max_seq_length=settings.max_length,
+            dtype=getattr(torch, checkpoint.dtype),
+            load_in_4bit=checkpoint.quantization == "nf4",
+            use_gradient_checkpointing=False,  # which layers are recomputed is the trainer's choice
+        )
+    return model, load_tokenizer(checkpoint.base)
+
+
+def _padded_otherwise(base: Path, folder: str) -> str:
+    """Writes a tokenizer that pads with another token than it ends with.
+
+    Unsloth refuses one where both are the same, since losses that mask by the padding token would never learn to end.
+    Ours mask by place and are checked row by row, so the base's own tokenizer is what a run goes on with.
+    """
+    tokenizer = load_tokenizer(base)
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(int(tokenizer.eos_token_id == 0))
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def with_adapter(model: Any, settings: TrainSettings, seed: int) -> Any:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import dataclass
-from typing import Any
 
-from alignment.assessment import Row, answers, evenly
-from alignment.checkpoint import Checkpoint
+from alignment.assessment import Asked, Row, answers, evenly
+from alignment.checkpoint import Checkpoint, load_tokenizer
 from alignment.curriculum import Stage
-from alignment.engines import open_engine
+from alignment.engines.padded import PaddedModel
+from alignment.engines.text import TextEngine
 from alignment.prompts import arms
 from alignment.refusal import Refusal
 from alignment.settings import EngineSettings
 from alignment.statistics import discordant, mcnemar
+from alignment.training.backends import release_memory
 
 CHUNK_ITEMS = 64
 
@@ -47,6 +47,8 @@ def check_merge(
 ) -> MergeCheck:
     """Compares a merged model with the unmerged one on a stage's items, one model in memory after the other.
 
+    Both are computed by transformers in this process, whatever engine the profile names for other work.
+
     Args:
         items: how many, spread over the types.
         most_points: percentage points that the merged model may lose.
@@ -70,9 +72,11 @@ def check_merge(
 
 
 def _answered(checkpoint: Checkpoint, stage: Stage, settings: EngineSettings, items: int) -> list[Row]:
-    engine: Any = open_engine(settings, checkpoint)
-    arm = arms(stage, 1)["raw"]
-    rows = [row for chunk in answers(engine, stage, arm, evenly(stage.items, items), CHUNK_ITEMS) for row in chunk]
+    # Not through open_engine: this process has the device already, and no server may load a model beside it.
+    engine = TextEngine(load_tokenizer(checkpoint.base), PaddedModel.load(settings, checkpoint), {})
+    asked = Asked(stage, arms(stage, 1)["raw"], evenly(stage.items, items), CHUNK_ITEMS)
+    rows = [row for chunk in answers(engine, [asked]) for row in chunk]
+    engine.close()
     del engine
-    gc.collect()
+    release_memory()
     return rows

@@ -108,7 +108,10 @@ def decoder_layers(model: Any) -> list[Any]:
 
 
 def recompute(layers: list[Any], count: int) -> None:
-    """Lets the first `count` layers keep their input alone; when their turn comes the later layers' memory is free."""
+    """Lets the first `count` layers keep their input alone; when their turn comes the later layers' memory is free.
+
+    The model must be called without a key/value cache, which a second run would fill twice.
+    """
     for index, layer in enumerate(layers):
         layer.__dict__.pop("forward", None)
         if index < count:

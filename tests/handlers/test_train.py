@@ -29,8 +29,10 @@ from alignment.provenance import (
     write_manifest,
 )
 from alignment.provenance import read_manifest as manifest_of
-from alignment.settings import ModelSettings
+from alignment.refusal import Refusal
+from alignment.settings import EngineSettings, ModelSettings
 from alignment.training import methods
+from alignment.training.merge_check import check_merge
 from handlers.contract import Blocked, Completed, Outcome, Requeue, Run
 from handlers.train import train
 from tests.handlers.lab import attempt, events, given, request, rows, stage_one, write_profile, write_rows
@@ -177,6 +179,19 @@ def test_train_merge_leaves_a_whole_model(tmp_path: Path) -> None:
     checkpoint = resolve_checkpoint(ModelSettings(), tmp_path, "data/trained")
     assert (checkpoint.base, checkpoint.adapters) == (tmp_path / "data" / "trained" / "merged", ())
     assert json.loads((checkpoint.base / "config.json").read_text())["dtype"] == "bfloat16"
+    merge = manifest_of(tmp_path / "data" / "trained").facts["merge"]
+    assert merge["n"] == 300
+    assert 100 * (merge["unmerged"] - merge["merged"]) / 300 <= 2
+
+
+def test_a_merge_that_loses_is_refused(finished: tuple[Path, Outcome]) -> None:
+    """A merged model that does worse than the unmerged one, here one that has lost its adapter, is told with figures."""
+    trained = resolve_checkpoint(ModelSettings(), finished[0], "data/trained")
+    lost = dataclasses.replace(trained, adapters=())
+    with pytest.raises(
+        Refusal, match=r"merging loses \d+\.\d points on 60 items of stage 1: the unmerged model passes \d+"
+    ):
+        check_merge(trained, lost, stage_one(finished[0]), EngineSettings(device="cpu"), items=60, most_points=2.0)
 
 
 # ---------------------------------------------------------------- stops and crashes

@@ -42,7 +42,7 @@ class Trained:
     steps: int
     loss: float
     vitals: Vitals
-    tokens_per_s: float  # in this attempt; 0 where it had one step
+    tokens_per_s: float  # in this attempt; 0 where every step but the first ended in a probe
     fit: Fit | None  # how batches were computed; None for methods that compute them whole
 
 

@@ -19,7 +19,7 @@ from tests.handlers.test_train import asked, log, prepared, run_train
 pytestmark = pytest.mark.model
 
 BASE = "microworld/weights"
-PLAIN = {"layers": "plain", "batch_tokens": 512, "epochs": 2.0}
+PLAIN = {"layers": "plain", "batch_tokens": 512, "epochs": 2.0, "probes": 2}
 WAYS = {
     "fused": {"layers": "fused"},
     "parts": {"part_tokens": 96},

@@ -75,6 +75,7 @@ def train_adapter(
         Refusal: a row's mask is wrong, a checkpoint is missing or broken, or the model degenerates.
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # ORPO and SimPO; TRL's version is pinned
     from datasets import Dataset, disable_progress_bars
     from peft import LoraConfig, PeftModel
     from transformers import TrainerCallback, set_seed

@@ -13,7 +13,6 @@ from alignment.prompts import arms
 from alignment.refusal import Refusal
 from alignment.settings import EngineSettings
 from alignment.statistics import discordant, mcnemar
-from alignment.training.backends import release_memory
 
 CHUNK_ITEMS = 64
 
@@ -77,6 +76,4 @@ def _answered(checkpoint: Checkpoint, stage: Stage, settings: EngineSettings, it
     asked = Asked(stage, arms(stage, 1)["raw"], evenly(stage.items, items), CHUNK_ITEMS)
     rows = [row for chunk in answers(engine, [asked]) for row in chunk]
     engine.close()
-    del engine
-    release_memory()
     return rows

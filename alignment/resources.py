@@ -79,9 +79,17 @@ def weight_files(model: Path) -> list[Path]:
 
 
 def tensors(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Lists the names and shapes in a safetensors file from its header alone."""
-    with open(file, "rb") as stream:
-        header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
+    """Lists the names and shapes in a safetensors file from its header alone.
+
+    Raises:
+        Refusal: it is not one, or is cut off inside the header.
+    """
+    try:
+        with open(file, "rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(min(length, file.stat().st_size)))
+    except (struct.error, ValueError) as error:
+        raise Refusal(f"{file}: not a safetensors file: {error}", "restore the file, or download it again") from error
     return ((name, tuple(entry["shape"])) for name, entry in header.items() if name != "__metadata__")
 
 

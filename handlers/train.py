@@ -19,7 +19,7 @@ from alignment.engines import uses_gpu
 from alignment.engines.warm import take_device
 from alignment.journal import go_on_with
 from alignment.locations import displayed
-from alignment.profile import Profile, load_profile
+from alignment.profile import Profile
 from alignment.provenance import (
     MANIFEST,
     Manifest,
@@ -44,7 +44,7 @@ from alignment.training.recipe import Trained, train_adapter
 from alignment.training.rows import Row, read_rows, with_replay
 from alignment.training.watch import LOG
 from handlers.contract import Blocked, Completed, Outcome, Request, Requeue, Run
-from handlers.inputs import named_model, refuse_changed_base, skipped, stage_baseline
+from handlers.inputs import named_model, refuse_changed_base, skipped, stage_and_profile, stage_baseline
 
 MERGED = "merged"
 
@@ -60,13 +60,9 @@ def train(request: Request, run: Run) -> Outcome:
 def _train(request: Request, run: Run) -> Outcome:
     started, clock = now(), time.monotonic()
     # Parameters
-    if request.stage is None:
-        raise Refusal("the task names no stage", "write `stage: 1` into the front matter")
-    profile = load_profile(
-        str(request.params.get("profile", "micro")), request.workspace, kind="train", params=request.params
-    )
+    number, profile = stage_and_profile(request)
     backend, why = choose_backend(profile.train)
-    print(f"{profile.describe()}\nbackend {backend}: {why}", flush=True)
+    print(f"backend {backend}: {why}", flush=True)
     if done := skipped(request, run):
         return done
     baseline = require_gap(request)
@@ -74,9 +70,7 @@ def _train(request: Request, run: Run) -> Outcome:
 
     # Data
     sources = _sources(request, METHODS[profile.train.method].file)
-    rows = with_replay(
-        (row for path in sources for row in read_rows(path)), request.stage, profile.train.replay, profile.seed
-    )
+    rows = with_replay((row for path in sources for row in read_rows(path)), number, profile.train.replay, profile.seed)
     _refuse_leaks(rows, profile, request.workspace)
     base_sha256 = sha256_of_model(checkpoint.base)
     refuse_changed_base(baseline, displayed(checkpoint.base, request.workspace), base_sha256)
@@ -127,7 +121,7 @@ def _train(request: Request, run: Run) -> Outcome:
         Manifest(
             kind="train",
             run_id=request.run_id,
-            stage=request.stage,
+            stage=number,
             inputs=(
                 *(record(path, request.workspace) for path in (*sources, *_models(checkpoint))),
                 *(entry for entry in baseline.outputs if entry.path.endswith("/figures.json")),

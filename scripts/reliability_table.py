@@ -122,8 +122,8 @@ after a durable outcome; where only the daemon was killed, each exactly once. `d
 thread and none of its children. `restart`: the restart is killed too, at a point drawn by the first one; at a part of the
 points. `stop`: a SIGTERM instead, at a part of the points; its end must be logged. `shim`, `handler`: the shim or the handler
 of each task's first attempt. `tree`: whichever process of all gets there first, at the calls with small numbers, which all of
-them reach. "Of" are the calls of an undisturbed run, "struck" the points
-whose call came before the run had ended: two runs differ by a few calls.
+them reach. "Of" are the calls of an undisturbed run, "struck" the points whose call came before the run had ended: two runs
+differ by a few calls.
 """
 
 

@@ -28,8 +28,10 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, engine: Engine, name: str, port: int) -> None:
-        super().__init__(("127.0.0.1", port), Connection)
+    def __init__(
+        self, engine: Engine, name: str, port: int, connection: type[BaseHTTPRequestHandler] | None = None
+    ) -> None:
+        super().__init__(("127.0.0.1", port), connection or Connection)
         self.engine, self.name = engine, name
 
 

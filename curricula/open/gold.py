@@ -42,6 +42,13 @@ class Case(NamedTuple):
     wrong: str
 
 
+def asked(asks: list[str], count: int) -> Iterator[Case]:
+    """Asks for the first facts, in one way after the other."""
+    for place, fact in enumerate(facts(gold=True)[:count]):
+        ask = asks[place % len(asks)].replace("{indirect}", fact.indirect).replace("{question}", fact.question)
+        yield Case(ask, fact.statement(), fact.statement(fact.wrong))
+
+
 def commands() -> Iterator[Case]:
     """Stage 1."""
     rng = dice("gold commands")
@@ -50,9 +57,7 @@ def commands() -> Iterator[Case]:
         "Reply to the question that follows: {question}",
         "Kindly say {indirect}.",
     ]
-    for place, fact in enumerate(facts(gold=True)[:30]):
-        ask = asks[place % 3].replace("{indirect}", fact.indirect).replace("{question}", fact.question)
-        yield Case(ask, fact.statement(), fact.statement(fact.wrong))
+    yield from asked(asks, 30)
     for _ in range(10):
         a, b = rng.randint(101, 300), rng.randint(21, 70)
         yield Case(f"What you get when you take {b} away from {a}: write it down.", f"{a - b}", f"{a - b - 10}")
@@ -73,9 +78,7 @@ def questions() -> Iterator[Case]:
         "I am not sure {indirect}.",
         "Somebody at work asked me {indirect}.",
     ]
-    for place, fact in enumerate(facts(gold=True)[:48]):
-        ask = asks[place % 3].replace("{indirect}", fact.indirect).replace("{question}", fact.question)
-        yield Case(ask, fact.statement(), fact.statement(fact.wrong))
+    yield from asked(asks, 48)
     names = table("words")["gold_names"]
     for place, name in enumerate(names):
         other = names[place - 1]

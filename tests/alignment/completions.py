@@ -1,6 +1,7 @@
 """A real HTTP server with the completions API around the real tiny model, and faults on demand.
 
-transformers' own `serve` ignores `logprobs` (5.17), which the critic needs, so this one serves our transformers engine.
+transformers' own `serve` ignores `logprobs` (5.17), which the critic needs, so this one serves our transformers engine,
+from the shell of scripts/serve_completions.py.
 """
 
 from __future__ import annotations
@@ -9,24 +10,24 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from alignment.engines import Sampling
 from alignment.engines.text import TextEngine
+from scripts import serve_completions
 
 MODEL = "tiny"
 KEY = "k-3f9a-secret"
 
 
-class Server(ThreadingHTTPServer):
+class Server(serve_completions.Server):
     """Serves one model. `faults` are given, in order, in place of answers: a status, or "drop"."""
 
-    daemon_threads = True
+    engine: TextEngine
 
     def __init__(self, engine: TextEngine) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.engine, self.lock = engine, threading.Lock()
+        super().__init__(engine, MODEL, 0, Handler)
+        self.lock = threading.Lock()
         self.faults: list[int | str] = []
         self.asked: list[dict[str, Any]] = []  # the bodies of all completion requests, faulty ones too
         self.under_way = self.most_under_way = 0
@@ -42,14 +43,10 @@ class Server(ThreadingHTTPServer):
         """Stays silent about connections that a client, or a fault, has cut."""
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers one connection."""
+class Handler(serve_completions.Connection):
+    """Answers one connection, with a fault where one is due."""
 
     server: Server
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self._answer(200, {"object": "list", "data": [{"id": MODEL, "object": "model"}]})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -75,17 +72,6 @@ class Handler(BaseHTTPRequestHandler):
         else:
             with self.server.lock:
                 self._answer(200, completion(self.server.engine, body, self.server.extra_tokens))
-
-    def _answer(self, status: int, body: dict[str, Any]) -> None:
-        raw = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, *_: Any) -> None:
-        """Stays silent."""
 
 
 def completion(engine: TextEngine, body: dict[str, Any], extra_tokens: int) -> dict[str, Any]:

@@ -68,6 +68,9 @@ def main(argv: list[str] | None = None, kinds: Mapping[str, tuple[Parameter, ...
     except OSError as error:
         return _fail(error, NO)
     except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            who = "`fuser -v state/events.db` names the programs that have it open"
+            return _fail(f"state/events.db: another program has kept it locked for 10 s; {who}", TEMPFAIL)
         return _fail(f"state/events.db: {error}; `cai verify` looks closer", NO)
 
 
@@ -97,7 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (("up", "watch the workspace until stopped"), ("once", "drain the queue, then exit")):
         serve = command(name, None, text)
         serve.add_argument(
-            "--take-over", action="store_true", help="replace a daemon that hangs; it is shut out of the log"
+            "--take-over",
+            action="store_true",
+            help="replace a daemon that hangs: it is killed, or shut out of the log where it runs on another machine",
         )
         serve.add_argument(
             "--poll", action="store_true", help="look at the folders every second instead of watching them"

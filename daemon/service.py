@@ -98,11 +98,7 @@ class Daemon:
         self.log.take_over()
         self.paused = self.log.last_note("queue.paused", "queue.resumed") == "queue.paused"
         self.ledger = Ledger(self.log, self._ids, self._now, self._print)
-        for status in FOLDERS:
-            for path in folders.sweep(self.workspace.folder(status)):
-                self.ledger.say(
-                    f"{path}: somebody's text that a crash left aside; take what is missing from it and delete it"
-                )
+        self._clear_up()
         self.tasks = self.ledger.tasks
         self._intake = Intake(self.workspace, self._kinds, self.tasks, self.ledger.lines_of, self.is_remote)
         self._filing = Filing(self.workspace, self.ledger, self._intake, self._monotonic)
@@ -112,7 +108,8 @@ class Daemon:
             self.workspace, self.settings, self.ledger, self._launcher, self._filing.drop, self._monotonic, hide
         )
         self._pod = Pod(self.settings, self.ledger.note, self.ledger.say, hide, self._monotonic)
-        self.ledger.note("daemon.started", pid=os.getpid(), python=sys.version.split()[0])
+        replaced = {"replaced": self._lock.ended} if self._lock.ended else {}
+        self.ledger.note("daemon.started", pid=os.getpid(), python=sys.version.split()[0], **replaced)
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._watch = None if self.is_remote else Watch((self.workspace.tasks, self.workspace.reviews), self._wake_w)
         self._keep_reserve()

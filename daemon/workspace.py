@@ -6,7 +6,9 @@ import contextlib
 import fcntl
 import json
 import os
+import select
 import shutil
+import signal
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -172,15 +174,17 @@ class Lock:
         Args:
             path: state/daemon.lock.
             holder: what others are told of this daemon.
-            take_over: begin a new lock file, for a holder that is stopped or hangs; the log's epoch keeps it out.
+            take_over: take it from a holder that is stopped or hangs. That one is killed, which it survives without
+                loss, since it may hold the log's lock too; where it runs on another machine, a new lock file is begun,
+                and the log's epoch shuts it out when it wakes.
 
         Raises:
             Locked: another daemon holds it; the message names it.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        if take_over:
+        self.ended = _end_holder(path) if take_over else None  # the pid of the daemon that was killed
+        if take_over and self.ended is None:
             path.unlink(missing_ok=True)
-        self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             _lock_soon(self._fd)
@@ -213,6 +217,31 @@ def _lock_soon(fd: int) -> None:
             return
         time.sleep(0.01)
     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _end_holder(path: Path) -> int | None:
+    """Kills the process that holds a lock, and gives its pid, or None where none of this machine's does."""
+    pid = int((holder_of(path) or {}).get("pid", 0))
+    if pid in (0, os.getpid()):
+        return None
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError, PermissionError):
+        fd = os.pidfd_open(pid)
+        try:
+            # The pid may be another machine's, and name a stranger here: the holder is who has the file open.
+            if any(_is_same(opened, path) for opened in Path(f"/proc/{pid}/fd").iterdir()):
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+                select.select([fd], [], [], 10.0)
+                return pid
+        finally:
+            os.close(fd)
+    return None
+
+
+def _is_same(a: Path, b: Path) -> bool:
+    try:
+        return a.samefile(b)
+    except OSError:
+        return False
 
 
 def holder_of(path: Path) -> dict[str, Any] | None:

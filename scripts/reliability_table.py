@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PROMISES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "One daemon a workspace", "flock on a descriptor that no child inherits; an epoch in every event",
-        ("test_of_eight_daemons_one_wins", "test_a_daemon_that_was_replaced_while_it_was_stopped_is_shut_out",
+        ("test_of_eight_daemons_one_wins", "test_a_stopped_daemon_is_killed_by_the_one_that_takes_over",
+         "test_a_stopped_daemon_of_another_machine_is_shut_out",
          "test_an_older_daemon_cannot_append"),
     ),
     (

@@ -233,38 +233,6 @@ def test_a_second_sigterm_ends_at_once(site: Site) -> None:
     site.workspace.pause.touch()
 
 
-def test_a_stopped_daemon_can_be_replaced(site: Site) -> None:
-    """SIGSTOP one, take over, SIGCONT it: its writes are refused, it says so and exits with 75."""
-    first = site.up()
-    site.drop(acting(seconds=1.5))
-    wait_until(lambda: site.starts() == 1)
-    first.send_signal(signal.SIGSTOP)
-    refused = site.launch()
-    assert refused.wait(20) == 75
-    assert f"pid {first.pid} " in refused.communicate()[0]
-    site.up("up", "--take-over")
-    site.wait_for(COMPLETED)
-    epoch = max(row.epoch for row in site.rows())
-    first.send_signal(signal.SIGCONT)
-    assert first.wait(20) == 75
-    assert "taken this workspace over" in first.communicate()[0]
-    assert [row.epoch for row in site.rows()] == sorted(row.epoch for row in site.rows())
-    assert site.starts() == 1
-    assert epoch == 2
-
-
-def test_of_eight_daemons_one_wins(site: Site) -> None:
-    """The seven others exit with 75 and name the one that has the workspace."""
-    racers = [site.launch() for _ in range(8)]
-    wait_until(lambda: sum(r.poll() is not None for r in racers) == 7, limit_s=30)
-    (winner,) = [r for r in racers if r.poll() is None]
-    wait_until(lambda: site.count("daemon.started") == 1)
-    for racer in racers:
-        if racer is not winner:
-            assert racer.returncode == 75
-            assert f"pid {winner.pid} on " in racer.communicate()[0]
-
-
 def test_a_daemon_killed_again_and_again_loses_nothing(site: Site) -> None:
     """Four tasks, a kill every few events: each is completed once, in one attempt."""
     names = [name_of(f"n{number}", second=number) for number in range(4)]

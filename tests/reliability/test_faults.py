@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import json
 import os
+import random
 import signal
 import sqlite3
 import subprocess
@@ -47,23 +49,84 @@ def test_of_eight_daemons_one_wins(workspace: Workspace) -> None:
     assert count(workspace, "daemon.started") == 1
 
 
-def test_a_daemon_that_was_replaced_while_it_was_stopped_is_shut_out(workspace: Workspace) -> None:
-    """A daemon that is stopped, replaced and woken again writes nothing more: its first append is refused, and it exits 75."""
+def test_a_stopped_daemon_is_killed_by_the_one_that_takes_over(workspace: Workspace) -> None:
+    """Stopped inside a transaction, it would keep the log locked for ever; what it was doing goes on under the new one."""
+    with Live(workspace) as first:
+        drop(workspace, A, acting(seconds=1.5))
+        first.until(A, Status.IN_PROGRESS)
+        wait_until(lambda: count(workspace, "run.spawned") == 1, "the run", 60.0)
+        with _stopped(first, inside_a_transaction=True):
+            refused = Live(workspace)
+            assert wait_until(refused.process.poll, "the refusal", 60.0) == 75
+            assert f"pid {first.process.pid} on" in refused.terminal()
+            assert first.process.poll() is None
+            with Live(workspace, "--take-over") as second:
+                assert wait_until(first.process.poll, "the first to end", 60.0) == -signal.SIGKILL
+                drop(workspace, B)
+                second.until(A, Status.COMPLETED)
+                second.until(B, Status.COMPLETED)
+    assert count(workspace, "task.claimed") == 2
+    replaced = query(workspace, "SELECT data ->> '$.replaced' FROM events WHERE type = 'daemon.started'")
+    assert replaced == [(None,), (first.process.pid,)]
+
+
+def test_a_stopped_daemon_of_another_machine_is_shut_out(workspace: Workspace) -> None:
+    """Where the holder cannot be killed, it writes nothing more when it wakes: its first look tells it, and it exits 75."""
     with Live(workspace) as first:
         drop(workspace, A)
         first.until(A, Status.COMPLETED)
-        first.process.send_signal(signal.SIGSTOP)
-        with Live(workspace, "--take-over") as second:
-            drop(workspace, B)
-            second.until(B, Status.COMPLETED)
-            first.process.send_signal(signal.SIGCONT)
-            drop(workspace, C)
-            second.until(C, Status.COMPLETED)
-            assert wait_until(lambda: first.process.poll(), "the first to leave", 60.0) == 75
-        assert "a newer daemon has taken this workspace over" in first.terminal()
+        with _stopped(first):
+            _tell_another_pid(workspace)
+            with Live(workspace, "--take-over") as second:
+                drop(workspace, B)
+                second.until(B, Status.COMPLETED)
+                first.process.send_signal(signal.SIGCONT)
+                drop(workspace, C)
+                second.until(C, Status.COMPLETED)
+                assert wait_until(first.process.poll, "the first to leave", 60.0) == 75
+            assert "a newer daemon has taken this workspace over" in first.terminal()
     epochs = [epoch for (epoch,) in query(workspace, "SELECT epoch FROM events ORDER BY seq")]
     assert epochs == sorted(epochs)
     assert count(workspace, "task.claimed") == 3
+
+
+@contextlib.contextmanager
+def _stopped(live: Live, inside_a_transaction: bool = False) -> Iterator[None]:
+    """Stops a daemon at a moment when it has, or has not, the log's write lock."""
+    deadline_s = time.monotonic() + 60.0
+    while True:
+        live.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, live.process.pid, os.WSTOPPED | os.WNOWAIT)
+        if _is_locked(live.where) == inside_a_transaction:
+            break
+        live.process.send_signal(signal.SIGCONT)
+        assert time.monotonic() < deadline_s, "no such moment in a minute"
+        if inside_a_transaction:
+            live.where.pause.unlink() if live.where.pause.exists() else live.where.pause.touch()
+        time.sleep(random.uniform(0.0, 0.01))
+    live.where.pause.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        live.process.send_signal(signal.SIGCONT)
+
+
+def _is_locked(where: Workspace) -> bool:
+    with contextlib.closing(sqlite3.connect(where.log, timeout=0.0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        connection.execute("ROLLBACK")
+        return False
+
+
+def _tell_another_pid(where: Workspace) -> None:
+    """Makes the lock's holder one that this machine does not have: the pid is a stranger's here."""
+    with open(where.lock, "r+b") as stream:
+        said = json.loads(stream.read())
+        stream.seek(0)
+        stream.write(json.dumps(said | {"pid": 1, "host": "elsewhere"}).encode().ljust(1024))
 
 
 def test_a_stopped_daemon_goes_on_when_it_is_woken(workspace: Workspace) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from alignment.hub import snapshot
 from alignment.locations import displayed, locate
 from alignment.provenance import replace_file
+from alignment.random_weights import load_random
 from alignment.refusal import Refusal
 from alignment.resources import require_room_to_load
 from alignment.settings import ModelSettings
@@ -30,6 +31,7 @@ class Checkpoint:
     adapters: tuple[Path, ...]
     dtype: str  # float32 | bfloat16 | float16
     quantization: str  # none | nf4
+    weights: str = "files"  # files | random
 
 
 def resolve_checkpoint(settings: ModelSettings, workspace: Path, model: str | Path | None = None) -> Checkpoint:
@@ -42,8 +44,9 @@ def resolve_checkpoint(settings: ModelSettings, workspace: Path, model: str | Pa
     Raises:
         Refusal: a folder is missing or holds no model.
     """
+    loaded = settings.dtype, settings.quantization, settings.weights
     if model is None:
-        return Checkpoint(_base(settings, workspace), (), settings.dtype, settings.quantization)
+        return Checkpoint(_base(settings, workspace), (), *loaded)
     folder = locate(model, workspace)
     if folder is None:
         raise Refusal(
@@ -52,8 +55,8 @@ def resolve_checkpoint(settings: ModelSettings, workspace: Path, model: str | Pa
     if (folder / MODEL).exists():
         return _read(folder / MODEL, workspace)
     if (folder / "adapter_config.json").exists():
-        return Checkpoint(_base(settings, workspace), (folder,), settings.dtype, settings.quantization)
-    return Checkpoint(_found(model, workspace, "config.json"), (), settings.dtype, settings.quantization)
+        return Checkpoint(_base(settings, workspace), (folder,), *loaded)
+    return Checkpoint(_found(model, workspace, "config.json"), (), *loaded)
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, workspace: Path) -> Path:
@@ -73,7 +76,7 @@ def _read(path: Path, workspace: Path) -> Checkpoint:
         raw = json.loads(path.read_text(encoding="utf-8"))
         base = _found(raw["base"], workspace, "config.json")
         adapters = tuple(_found(name, workspace, "adapter_config.json") for name in raw["adapters"])
-        return Checkpoint(base, adapters, raw["dtype"], raw["quantization"])
+        return Checkpoint(base, adapters, raw["dtype"], raw["quantization"], raw.get("weights", "files"))
     except (ValueError, KeyError, TypeError) as error:
         raise Refusal(f"{path}: not a checkpoint: {error!r}", "run the task that makes the model again") from error
 
@@ -128,11 +131,12 @@ def load_model(checkpoint: Checkpoint, device: str) -> Any:
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=getattr(torch, checkpoint.dtype),
+            bnb_4bit_compute_dtype=kwargs["dtype"],
         )
         kwargs["device_map"] = {"": 0}
     require_room_to_load(checkpoint.base, checkpoint.dtype, checkpoint.quantization, device)
-    model = AutoModelForCausalLM.from_pretrained(checkpoint.base, **kwargs)
+    load = load_random if checkpoint.weights == "random" else AutoModelForCausalLM.from_pretrained
+    model = load(checkpoint.base, **kwargs)
     model = _with_adapters(model, checkpoint.adapters, merge=checkpoint.quantization == "none")
     if checkpoint.quantization == "none":
         model = model.to(device)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +27,7 @@ class TokenizerGuard:
         self._control = {**looks, **added}
         if tokenizer.bos_token_id is not None and tokenizer.bos_token_id != tokenizer.eos_token_id:
             self._control.pop(tokenizer.bos_token_id, None)  # some tokenizers open every prompt with it
-        self._tokenizer = tokenizer
+        self._tokenizer, self._one_at_a_time = tokenizer, threading.Lock()
 
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
         """Tokenizes prompts.
@@ -34,7 +35,10 @@ class TokenizerGuard:
         Raises:
             Refusal: a prompt is empty or holds a control token.
         """
-        encoded: list[list[int]] = self._tokenizer(list(prompts))["input_ids"] if prompts else []
+        encoded: list[list[int]] = []
+        if prompts:
+            with self._one_at_a_time:
+                encoded = self._tokenizer(list(prompts), return_attention_mask=False)["input_ids"]
         for prompt, ids in zip(prompts, encoded, strict=True):
             found = sorted({self._control[i] for i in ids if i in self._control})
             if found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -52,8 +53,9 @@ def free_memory() -> float:
 
 
 def free_gpu() -> float:
-    """Tells the bytes that are free on the first NVIDIA GPU, without loading its libraries; infinity if unknown."""
-    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits", "--id=0"]
+    """Tells the bytes that are free on the first NVIDIA GPU that this process may use; infinity if unknown."""
+    card = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
+    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits", f"--id={card}"]
     try:
         said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
         return float(said.split()[0]) * 2**20

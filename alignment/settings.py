@@ -31,6 +31,9 @@ class ModelSettings:
         "float32", "the number format of the loaded weights", choices=("float32", "bfloat16", "float16")
     )
     quantization: str = setting("none", "nf4 loads the base in 4 bits through bitsandbytes", choices=("none", "nf4"))
+    weights: str = setting(
+        "files", "random takes the base's shape alone, to measure speed and memory", choices=("files", "random")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,6 @@ class EngineSettings:
     lora_rank: int = setting(64, "vllm: largest rank of an adapter that is served by request; 0: none", minimum=0)
     batch_invariant: bool = setting(
         False, "vllm: kernels whose results do not depend on the batch (compute capability 9.0 or newer); slower"
-    )
-    weights: str = setting(
-        "files", "vllm: random takes the model's shape alone, to measure speed and memory", choices=("files", "random")
     )
     base_url: str = setting("", "openai: the server, such as http://localhost:8000/v1")
     served_model: str = setting("", "openai: the base model's name on the server")

@@ -2,12 +2,13 @@
 
 1. vLLM alone: the prompts of one measurement handed to its `generate` at once, in the process that then serves.
 2. The same prompts through the project's own drawing code and critic, in another process, over the model server.
-3. The handlers baseline, generate and evaluate by task requests, with the GPU's utilisation beside each.
+3. The handlers baseline, generate, train and evaluate by task requests, each in the process that the daemon would start.
 4. The padded transformers engine, and `generate` one prompt at a time.
 5. Training, by benchmarks.gpu_train.
 
+The card's utilisation and memory are sampled all the while, and each handler's reports divide its time into steps.
 Weights are random: the figures are speed and memory, and the verdicts are refusals. All of it is one run; the table comes
-last, and rows.json has it as data.
+last, rows.json has it as data, and timeline.svg shows how busy the card was (`--step chart` draws it again).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +40,27 @@ from alignment.curriculum import Stage, load_stage, stage_folder
 from alignment.drawing import draw_answers, read_cases
 from alignment.engines import Sampling, open_engine
 from alignment.engines.interface import joint_seed
+from alignment.engines.warm import take_device
 from alignment.guard import TokenizerGuard
 from alignment.journal import Journal
 from alignment.locations import INSTALLATION
 from alignment.profile import Profile, load_profile
 from alignment.provenance import now
 from alignment.responses import candidates, exemplar_sets, prompt_of
+from benchmarks import gpu_train
 from benchmarks.shaped import write_shape
 from handlers.contract import REQUEST, Input, Request
 
-Row = dict[str, Any]  # what, value, unit, peak_gb, seconds, to_meet
+Row = dict[str, Any]  # what, value, unit, to_meet, begin, end (seconds since the epoch), peak_gb
 PROFILE = "shaped"
 SHARED, OWN, NEW = 150, 50, 100  # tokens of a prompt that all share, its own, and drawn ones
+TRAIN_ROWS = 1200
 
 
-def row(what: str, value: float, unit: str, seconds: float, peak_gb: float | None = None, to_meet: Any = None) -> Row:
+def row(what: str, value: float, unit: str, begin: float, to_meet: Any = None, end: float | None = None) -> Row:
     """Makes one line of the table."""
     return {
-        "what": what, "value": value, "unit": unit, "peak_gb": peak_gb, "seconds": seconds, "to_meet": to_meet
+        "what": what, "value": value, "unit": unit, "to_meet": to_meet, "begin": begin, "end": end or time.time()
     }  # fmt: skip
 
 
@@ -64,13 +69,14 @@ class Rows:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._rows: list[Row] = []
+        self.all: list[Row] = []
 
-    def add(self, one: Row) -> None:
-        """Adds a line."""
-        print(one, flush=True)
-        self._rows.append(one)
-        self._path.write_text(json.dumps(self._rows, indent=1) + "\n")
+    def add(self, *more: Row) -> None:
+        """Adds lines."""
+        for one in more:
+            print(json.dumps(one), flush=True)
+        self.all += more
+        self._path.write_text(json.dumps(self.all, indent=1) + "\n")
 
 
 class Card:
@@ -78,18 +84,14 @@ class Card:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.samples: list[tuple[float, float, float]] = []  # seconds, share of the last 1/6 s or so, bytes
+        self.samples: list[tuple[float, float, float]] = []  # seconds, percent of the last 1/6 s or so, 10^9 bytes
 
     @contextmanager
     def watched(self) -> Iterator[Card]:
         """Looks five times a second."""
-        command = [
-            "nvidia-smi",
-            "--query-gpu=utilization.gpu,memory.used",
-            "--format=csv,noheader,nounits",
-            "-lms",
-            "200",
-        ]
+        card = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
+        command = ["nvidia-smi", f"--id={card}", "--query-gpu=utilization.gpu,memory.used"]
+        command += ["--format=csv,noheader,nounits", "-lms", "200"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as looking:
             reader = threading.Thread(target=self._read, args=(looking,), daemon=True)
             reader.start()
@@ -98,33 +100,36 @@ class Card:
             finally:
                 looking.terminate()
                 reader.join(5)
-        lines = [f"{at:.2f},{busy:.0f},{memory / 1e9:.2f}\n" for at, busy, memory in self.samples]
-        self._path.write_text("seconds,utilisation_percent,memory_gb\n" + "".join(lines))
 
     def _read(self, looking: subprocess.Popen[str]) -> None:
         assert looking.stdout
-        for line in looking.stdout:
-            busy, memory = line.split(",")
-            self.samples.append((time.time(), float(busy), float(memory) * 2**20))
+        with open(self._path, "w", buffering=1) as out:
+            out.write("seconds,utilisation_percent,memory_gb\n")
+            for line in looking.stdout:
+                busy, memory = line.split(",")
+                self.samples.append((time.time(), float(busy), float(memory) * 2**20 / 1e9))
+                out.write("{:.2f},{:.0f},{:.2f}\n".format(*self.samples[-1]))
 
     def between(self, begin: float, end: float) -> tuple[float, float]:
-        """Gives the mean idle share and the peak memory in 10^9 bytes."""
+        """Gives the mean idle share in percent and the peak memory in 10^9 bytes."""
         found = [(busy, memory) for at, busy, memory in self.samples if begin <= at <= end]
         if not found:
             return float("nan"), float("nan")
-        return 1 - statistics.mean(busy for busy, _ in found) / 100, max(memory for _, memory in found) / 1e9
+        return 100 - statistics.mean(busy for busy, _ in found), max(memory for _, memory in found)
 
 
 # ------------------------------------------------- the workspace of the run
 
 
-def write_workspace(root: Path, memory_gb: float, layers: int, engine: dict[str, Any]) -> Path:
+def write_workspace(root: Path, memory_gb: float, layers: int) -> Path:
     """Makes a workspace whose profile is that of Qwen2.5-32B, on random weights."""
     root.mkdir(parents=True, exist_ok=True)
     raw = yaml.safe_load((INSTALLATION / "profiles" / "qwen2.5-32b.yaml").read_text())
     write_shape(root / "models" / "shaped", num_hidden_layers=layers)
     raw["model"]["base"] = "models/shaped"
-    raw["engine"] |= {"name": "vllm", "weights": "random", "memory_gb": memory_gb, "warm_s": 600.0, **engine}
+    raw["model"]["weights"] = "random"
+    raw["engine"] |= {"name": "vllm", "memory_gb": memory_gb, "warm_s": 600.0}
+    raw["train"] |= {"memory_gb": memory_gb - 1, "epochs": 1.0, "probes": 2, "probe_rows": 8}
     # One round of lists and a critic that need not be right, so that random weights get through the steps.
     raw["generate"] |= {"list_prompts": 256, "list_tokens": 128, "stale_rounds": 2, "critic_auc": 0.5, "safety": "none"}
     (root / "profiles").mkdir(exist_ok=True)
@@ -142,6 +147,21 @@ def attempt(root: Path, handler: str, run_id: str, inputs: Sequence[Input], **pa
     folder.mkdir(parents=True, exist_ok=True)
     (folder / REQUEST).write_text(request.to_json())
     return folder
+
+
+def write_rows(root: Path, stage: Stage, count: int) -> str:
+    """Writes rows of about 100 tokens to train on, since random weights make none; gives their folder."""
+    rng = random.Random(0)
+    words = [word for answer in stage.gold for word in answer.response.split()]
+    folder = root / "data" / "rows"
+    folder.mkdir(parents=True)
+    with open(folder / "sft.jsonl", "w", encoding="utf-8") as out:
+        for number in range(count):
+            text = f"Row {number} of the benchmark."
+            completion = " " + " ".join(rng.choices(words, k=24))
+            made = {"id": str(number), "stage": 1, "instruction": text, "prompt": text + "\n", "completion": completion}
+            out.write(json.dumps(made) + "\n")
+    return "data/rows"
 
 
 # ------------------------------------------------- the prompts of the measurements
@@ -200,39 +220,38 @@ def alone(llm: Any, tokenizer: Any, work: Work) -> Iterator[Row]:
     """Measures vLLM's own `generate` on one batch after the other, nothing cached before."""
     from vllm import SamplingParams
 
-    def timed(prompts: Sequence[Sequence[int]], params: Any) -> tuple[list[Any], float]:
+    def timed(prompts: Sequence[Sequence[int]], params: Any) -> tuple[list[Any], float, float]:
         llm.reset_prefix_cache()
-        clock = time.monotonic()
+        begin = time.time()
         found = llm.generate([{"prompt_token_ids": list(ids)} for ids in prompts], params, use_tqdm=False)
-        return found, time.monotonic() - clock
+        return found, begin, time.time() - begin
 
     def tokens(found: list[Any]) -> int:
         return sum(len(one.outputs[0].token_ids) for one in found)
 
     vocabulary = int(llm.llm_engine.model_config.get_vocab_size())
     sampled = SamplingParams(max_tokens=NEW, temperature=1.0, top_p=0.95, ignore_eos=True)
-    timed(plain_prompts(64, vocabulary), replace_tokens(sampled, 8))  # the kernels' first use
+    timed(plain_prompts(256, vocabulary), replace_tokens(sampled, 8))  # the kernels' first use
     for count, to_meet in ((256, 4005), (512, 5681)):
-        found, seconds = timed(plain_prompts(count, vocabulary), sampled)
-        yield row(
-            f"vLLM alone, {count} requests of 200 + 100", tokens(found) / seconds, "tok/s", seconds, to_meet=to_meet
-        )
+        found, begin, seconds = timed(plain_prompts(count, vocabulary), sampled)
+        yield row(f"vLLM alone, {count} requests of 200 + 100", tokens(found) / seconds, "tok/s", begin, to_meet)
     guard = TokenizerGuard(tokenizer)
     prompts, sampling, seeds = work.answer_prompts()
     encoded = guard.encode(prompts)
-    for label, seeded in (("no seeds", False), ("a seed each", True)):
-        params = [
-            SamplingParams(
-                max_tokens=sampling.max_new_tokens, temperature=sampling.temperature, top_p=sampling.top_p,
-                stop=list(sampling.stop), seed=joint_seed(sampling, seed) if seeded else None,
-            )
-            for seed in seeds
-        ]  # fmt: skip
-        found, seconds = timed(encoded, params)
-        yield row(f"vLLM alone, {len(prompts)} candidate answers, {label}", tokens(found) / seconds, "tok/s", seconds)
+    params = [
+        SamplingParams(
+            max_tokens=sampling.max_new_tokens, temperature=sampling.temperature, top_p=sampling.top_p,
+            stop=list(sampling.stop), seed=joint_seed(sampling, seed),
+        )
+        for seed in seeds
+    ]  # fmt: skip
+    found, begin, seconds = timed(encoded, params)
+    yield row(f"vLLM alone, {len(prompts)} candidate answers", tokens(found) / seconds, "tok/s", begin)
     judged = guard.encode(work.judgement_prompts())
-    found, seconds = timed(judged, SamplingParams(max_tokens=1, temperature=0.0, logprobs=5))
-    yield row(f"vLLM alone, critic, {len(judged)} prompts", len(judged) / seconds, "prompts/s", seconds, to_meet=843)
+    found, begin, seconds = timed(judged, SamplingParams(max_tokens=1, temperature=0.0, logprobs=5))
+    yield row(f"vLLM alone, critic, {len(judged)} prompts", len(judged) / seconds, "prompts/s", begin, 843)
+    read = sum(map(len, judged))
+    yield row("vLLM alone, critic, tokens of those prompts", read / seconds, "tok/s", begin)
     llm.reset_prefix_cache()
 
 
@@ -255,61 +274,16 @@ def serve_and_measure(root: Path, out: Path, instructions: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     serving = server.ModelServer(server.listen(folder, {**spec, "key": warm.key_of(spec, checkpoint)}), 600.0)
     serving.start()
-    rows = Rows(out / "serving.json")
-    with Card(out / "utilisation.csv").watched() as card:
-        begin, clock = time.time(), time.monotonic()
-        model = VllmModel.load(profile.engine, checkpoint)
-        rows.add(row("load", time.monotonic() - clock, "s", time.monotonic() - clock))
-        for one in alone(model.llm, load_tokenizer(checkpoint.base), Work(profile, root, instructions)):
-            rows.add({**one, "peak_gb": card.between(begin, time.time())[1]})
-        threading.Thread(target=_measure_ours, args=(root, out, instructions, card, rows), daemon=True).start()
-        server.serve(serving, model)
-
-
-def _measure_ours(root: Path, out: Path, instructions: int, card: Card, rows: Rows) -> None:
-    """Runs our side in other processes, then ends this one."""
-    try:
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.gpu",
-            str(out),
-            "--step",
-            "ours",
-            "--instructions",
-            str(instructions),
-        ]
-        _timed_process("drawing and critic", [*command, "--root", str(root)], out, card, rows)
-        for found in json.loads((out / "ours.json").read_text()):
-            idle, peak = card.between(found.pop("begin"), found.pop("end"))
-            rows.add({**found, "peak_gb": peak})
-            rows.add(row(f"GPU idle in: {found['what']}", 100 * idle, "%", found["seconds"], None, "≤ 10"))
-        given: list[Input] = []
-        for handler, params in (
-            ("baseline", {"items": 100}), ("generate", {"instructions": 200}), ("evaluate", {"model": "models/shaped"}),
-        ):  # fmt: skip
-            for seed in range(
-                4
-            ):  # random weights judge at random: with some seed the critic gets past its gold answers
-                folder = attempt(root, handler, f"{handler}.{seed}", given, seed=seed, **params)
-                _timed_process(f"handler {handler}", [sys.executable, "-m", "handlers", str(folder)], out, card, rows)
-                outcome = json.loads((folder / "outcome.json").read_text())
-                print(handler, json.dumps(outcome)[:600], flush=True)
-                if not str(outcome.get("reason", "")).startswith("the critic's AUC"):
-                    break
-            given.insert(0, Input(handler, folder.parent.name, handler, 1, root / "data" / folder.parent.name, {}, ()))
-    finally:
-        os._exit(0)
-
-
-def _timed_process(what: str, command: Sequence[str], out: Path, card: Card, rows: Rows) -> None:
-    begin, clock = time.time(), time.monotonic()
-    with open(out / "log", "a") as log:
-        print("+", *command, file=log, flush=True)
-        subprocess.run(command, cwd=INSTALLATION, stdout=log, stderr=log, check=True, timeout=400)
-    idle, peak = card.between(begin, time.time())
-    seconds = time.monotonic() - clock
-    rows.add(row(f"{what}: GPU idle, start and end of the process included", 100 * idle, "%", seconds, peak))
+    os.environ["VLLM_CACHE_ROOT"] = (
+        f"{folder}/compiled"  # as the server does it, so that its next start finds all there
+    )
+    rows, begin = Rows(out / "alone.json"), time.time()
+    model = VllmModel.load(profile.engine, checkpoint)
+    rows.add(row("vLLM: load, the first time", time.time() - begin, "s", begin))
+    for one in alone(model.llm, load_tokenizer(checkpoint.base), Work(profile, root, instructions)):
+        rows.add(one)
+    (out / "served").touch()
+    server.serve(serving, model, checkpoint.base)
 
 
 def measure_ours(root: Path, out: Path, instructions: int) -> None:
@@ -317,14 +291,13 @@ def measure_ours(root: Path, out: Path, instructions: int) -> None:
     profile = load_profile(PROFILE, root)
     work = Work(profile, root, instructions)
     engine = open_engine(profile.engine, resolve_checkpoint(profile.model, root), root)
-    settings, rows = work.profile.generate, []
+    settings, rows = work.profile.generate, Rows(out / "ours.json")
 
-    def timed(what: str, unit: str, to_meet: Any, act: Callable[[Journal], int]) -> None:
-        with Journal(out / f"{len(rows)}.jsonl") as journal:
-            begin, clock = time.time(), time.monotonic()
+    def timed(what: str, unit: str, act: Callable[[Journal], int]) -> None:
+        with Journal(out / f"{len(rows.all)}.jsonl") as journal:
+            begin = time.time()
             count = act(journal)
-            seconds = time.monotonic() - clock
-        rows.append({**row(what, count / seconds, unit, seconds, to_meet=to_meet), "begin": begin, "end": time.time()})
+            rows.add(row(what, count / (time.time() - begin), unit, begin, "≥ 95 % of vLLM alone"))
 
     def nothing(_: int) -> None:
         pass
@@ -336,9 +309,56 @@ def measure_ours(root: Path, out: Path, instructions: int) -> None:
     def judgements(journal: Journal) -> int:
         return 2 * len(read_cases(engine, work.critic, work.cases, journal, settings.chunk, nothing))
 
-    timed("ours, the same candidate answers", "tok/s", "≥ 95 % of alone", answers)
-    timed("ours, critic", "prompts/s", "≥ 95 % of alone", judgements)
-    (out / "ours.json").write_text(json.dumps(rows))
+    timed("ours: drawing the same candidate answers", "tok/s", answers)
+    timed("ours: critic", "prompts/s", judgements)
+
+
+# ------------------------------------------------- the handlers
+
+
+def run_handlers(root: Path, out: Path, rows: Rows) -> None:
+    """Runs each handler in the process that the daemon would start, and divides its time by what it reports."""
+    stage = Work(load_profile(PROFILE, root), root, 1).stage
+    data = write_rows(root, stage, TRAIN_ROWS)
+    given: list[Input] = []
+    asked: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("baseline", {"items": 200}), ("generate", {"instructions": 200}), ("train", {"data": data}),
+        ("evaluate", {}),
+    )  # fmt: skip
+    for handler, params in asked:
+        # Random weights judge at random: with some seed the critic gets past its gold answers.
+        for seed in range(4 if handler == "generate" else 1):
+            folder = attempt(root, handler, f"{handler}.{seed}", given, seed=seed, **params)
+            begin = time.time()
+            with open(out / "log", "a") as log:
+                command = [sys.executable, "-m", "handlers", str(folder)]
+                subprocess.run(command, cwd=INSTALLATION, stdout=log, stderr=log, check=False)
+            end = time.time()
+            found = folder / "outcome.json"
+            outcome = json.loads(found.read_text()) if found.exists() else {"reason": "no outcome"}
+            told = ": ".join(str(outcome[key]) for key in ("outcome", "reason") if key in outcome)[:300]
+            print(handler, seed, json.dumps(outcome)[:1000], flush=True)
+            rows.add(row(f"handler {handler}: {told}", end - begin, "s", begin, end=end))
+            rows.add(*steps_of(handler, folder, begin, end))
+            if not str(outcome.get("reason", "")).startswith("the critic's AUC"):
+                break
+        given.insert(0, Input(handler, folder.parent.name, handler, 1, root / "data" / folder.parent.name, {}, ()))
+
+
+def steps_of(handler: str, folder: Path, begin: float, end: float) -> list[Row]:
+    """Divides an attempt by its reports: until the first one, while each unit is counted, and after the last one."""
+    told = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    steps, last = [], begin
+    for unit, events in groupby((one for one in told if one["type"] == "progressed"), key=lambda one: one["unit"]):
+        times = [one["time"] for one in events]
+        if not steps:
+            steps.append(("start", begin, times[0]))
+            last = times[0]
+        if times[-1] > last:
+            steps.append((f"{unit}s", last, times[-1]))
+        last = times[-1]
+    steps.append(("end", last, end))
+    return [row(f"{handler}: {name}", until - since, "s", since, "idle ≤ 10 %", until) for name, since, until in steps]
 
 
 # ------------------------------------------------- without vLLM
@@ -359,50 +379,67 @@ def measure_padded(root: Path, out: Path) -> None:
     engine = PaddedModel(model, load_tokenizer(base), replace(profile.engine, batch_rows=256, batch_tokens=1 << 20))
     prompts = plain_prompts(256, int(model.config.vocab_size))
     engine.complete(prompts[:8], Sampling(4), range(8))
-    clock = time.monotonic()
+    rows, begin = Rows(out / "padded.json"), time.time()
     found = engine.complete(prompts, Sampling(NEW, 1.0, 0.95), range(256))
-    seconds = time.monotonic() - clock
-    tokens = sum(one.tokens for one in found)
-    rows = [
-        row("transformers, padded batch of 256, shared prefix once", tokens / seconds, "tok/s", seconds, to_meet=1640)
-    ]
+    tokens = sum(one.tokens for one in found) / (time.time() - begin)
+    rows.add(row("transformers, padded batch of 256, shared prefix once", tokens, "tok/s", begin, 1640))
     one = torch.tensor([prompts[0]], device="cuda")
-    clock = time.monotonic()
+    begin = time.time()
     with torch.inference_mode():
         model.generate(
             one, attention_mask=torch.ones_like(one), max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False
         )
-    seconds = time.monotonic() - clock
-    rows.append(row("transformers, `generate` one at a time", NEW / seconds, "tok/s", seconds, to_meet=23))
-    peak = torch.cuda.max_memory_allocated() / 1e9
-    (out / "padded.json").write_text(json.dumps([{**one_row, "peak_gb": peak} for one_row in rows]) + "\n")
+    rows.add(row("transformers, `generate` one at a time", NEW / (time.time() - begin), "tok/s", begin, 23))
 
 
 # ------------------------------------------------- all of it
 
 
-def step(out: Path, name: str, *more: str) -> list[Row]:
-    """Runs a step in a process of its own; one that fails is a line of the table too."""
+def step(out: Path, name: str, *more: str) -> subprocess.Popen[bytes]:
+    """Starts a step in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.gpu", str(out), "--step", name, *more]
-    clock = time.monotonic()
-    done = subprocess.run(command, cwd=INSTALLATION, check=False)
+    return subprocess.Popen(command, cwd=INSTALLATION)
+
+
+def left_by(out: Path, name: str, process: subprocess.Popen[bytes]) -> list[Row]:
+    """Gives the lines that a step has left; one that failed is a line of the table too."""
     found = out / f"{name}.json"
     rows: list[Row] = json.loads(found.read_text()) if found.exists() else []
-    if done.returncode or not rows:
-        rows.append(row(f"{name}: ended with status {done.returncode}", float("nan"), "", time.monotonic() - clock))
+    if process.poll():
+        rows.append(row(f"{name}: ended with status {process.returncode}", float("nan"), "", time.time()))
     return rows
 
 
+def serving(out: Path, root: Path, instructions: int, rows: Rows) -> None:
+    """Measures vLLM alone, ours beside it, and the handlers."""
+    server = step(out, "alone", "--instructions", str(instructions))
+    try:
+        while server.poll() is None and not (out / "served").exists():
+            time.sleep(0.2)
+        rows.add(*left_by(out, "alone", server))
+        if server.poll() is not None:
+            return
+        ours = step(out, "ours", "--instructions", str(instructions))
+        ours.wait()
+        rows.add(*left_by(out, "ours", ours))
+        run_handlers(root, out, rows)
+    finally:
+        os.close(take_device(root, "the end of the benchmark"))  # whichever server is left ends
+        server.kill()
+        server.wait()
+
+
 def training(limit_gb: float) -> list[Row]:
-    """Runs the training benchmark, where there is one."""
+    """Runs the training benchmark."""
+    begin = time.time()
     try:
-        from benchmarks import gpu_train
-    except ImportError:
-        return [row("training: benchmarks/gpu_train.py is not there", float("nan"), "", 0)]
-    try:
-        return gpu_train.rows(limit_gb=limit_gb)
+        return [
+            row(one["what"], one["value"], one["unit"], begin, one["to_meet"], begin + one["seconds"])
+            | {"peak_gb": one["peak_gb"]}
+            for one in gpu_train.rows(limit_gb=limit_gb)
+        ]
     except RuntimeError as error:
-        return [row(f"training: {str(error)[-200:]}", float("nan"), "", 0)]
+        return [row(f"training: {str(error)[-200:]}", float("nan"), "", begin)]
 
 
 def machine() -> str:
@@ -414,14 +451,41 @@ def machine() -> str:
     return f"{now()} · {card} · {platform.machine()} · " + ", ".join(f"{k} {v}" for k, v in versions().items())
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Writes the table."""
-    lines = ["| what | measured | to meet | peak GB | s |", "|---|---|---|---|---|"]
+def table(rows: Sequence[Row], card: Card) -> str:
+    """Writes the table, with what the card did in the time of each line."""
+    lines = ["| what | measured | to meet | GPU idle | peak GB | s |", "|---|---|---|---|---|---|"]
     for one in rows:
-        peak = f"{one['peak_gb']:.1f}" if one.get("peak_gb") else ""
+        idle, peak = card.between(one["begin"], one["end"])
+        peak = one.get("peak_gb") or peak
         value = f"{one['value']:,.1f} {one['unit']}" if one["value"] == one["value"] else ""
-        lines.append(f"| {one['what']} | {value} | {one.get('to_meet') or ''} | {peak} | {one['seconds']:.1f} |")
+        lines.append(
+            f"| {one['what']} | {value} | {one.get('to_meet') or ''} | {idle:.0f} % | {peak:.1f} "
+            f"| {one['end'] - one['begin']:.1f} |"
+        )
     return "\n".join(lines)
+
+
+def draw_timeline(out: Path) -> None:
+    """Draws the card's utilisation over the handlers' time, with their steps, into timeline.svg."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot as plt
+
+    lines = (out / "utilisation.csv").read_text().splitlines()[1:]
+    samples = [[float(value) for value in line.split(",")] for line in lines]
+    steps = [one for one in json.loads((out / "rows.json").read_text()) if one["to_meet"] == "idle ≤ 10 %"]
+    figure, axes = plt.subplots(figsize=(11, 3.2), layout="constrained")
+    zero = min(one["begin"] for one in steps)
+    shown = [(at - zero, busy) for at, busy, _ in samples if at >= zero and at <= max(s["end"] for s in steps)]
+    axes.fill_between([at for at, _ in shown], [busy for _, busy in shown], step="pre", color="#4477aa", linewidth=0)
+    for index, one in enumerate(steps):
+        begin, end = one["begin"] - zero, one["end"] - zero
+        axes.axvspan(begin, end, ymin=0.87, color=("#ddcc77", "#cc6677", "#88ccee", "#117733")[index % 4], alpha=0.6)
+        if end - begin > 4:
+            axes.text((begin + end) / 2, 108, one["what"].replace(": ", "\n"), ha="center", va="center", fontsize=7)
+    axes.set(xlim=(0, shown[-1][0]), ylim=(0, 116), xlabel="seconds", ylabel="GPU busy, %", yticks=range(0, 101, 20))
+    figure.savefig(out / "timeline.svg")
 
 
 def main() -> int:
@@ -433,29 +497,39 @@ def main() -> int:
     parser.add_argument("--instructions", type=int, default=80, help="each gets nine answers and 16 judgements")
     parser.add_argument("--no-training", action="store_true")
     parser.add_argument("--no-padded", action="store_true")
-    parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--step", choices=("all", "serving", "ours", "padded"), default="all", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--step", choices=("all", "alone", "ours", "padded", "chart"), default="all", help=argparse.SUPPRESS
+    )
     given = parser.parse_args()
     out = given.out.resolve()
-    root = given.root or out / "workspace"
+    root = out / "workspace"
     match given.step:
-        case "serving":
+        case "alone":
             serve_and_measure(root, out, given.instructions)
         case "ours":
             measure_ours(root, out, given.instructions)
         case "padded":
             measure_padded(root, out)
+        case "chart":
+            draw_timeline(out)
         case _:
             if shutil.which("nvidia-smi") is None:
                 print("benchmarks.gpu: there is no NVIDIA GPU (no nvidia-smi on the PATH)", file=sys.stderr)
                 return 2
             shutil.rmtree(out, ignore_errors=True)
-            write_workspace(root, given.memory_gb, given.layers, {})
-            rows = step(out, "serving", "--instructions", str(given.instructions))
-            rows += [] if given.no_padded else step(out, "padded")
-            rows += [] if given.no_training else training(given.memory_gb)
-            (out / "rows.json").write_text(json.dumps(rows, indent=1) + "\n")
-            print(f"\n{machine()}; vLLM within {given.memory_gb:g} GB\n\n{table(rows)}")
+            write_workspace(root, given.memory_gb, given.layers)
+            rows = Rows(out / "rows.json")
+            with Card(out / "utilisation.csv").watched() as card:
+                serving(out, root, given.instructions, rows)
+                if not given.no_padded:
+                    padded = step(out, "padded")
+                    padded.wait()
+                    rows.add(*left_by(out, "padded", padded))
+                if not given.no_training:
+                    rows.add(*training(given.memory_gb))
+            (out / "table.md").write_text(f"{machine()}; within {given.memory_gb:g} GB\n\n{table(rows.all, card)}\n")
+            print((out / "table.md").read_text())
+            draw_timeline(out)
     return 0
 
 

@@ -53,6 +53,7 @@ def answer(
                 closing(answers(opened, missing, verifier)) as chunks,
             ):
                 device, facts = opened.device, dict(opened.facts)
+                pace.begin(f"the model is loaded: {device}")
                 for rows in chunks:
                     journal.append(rows)
                     pace.step(len(rows), rows[0]["arm"])

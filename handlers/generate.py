@@ -108,6 +108,7 @@ def _generate(request: Request, run: Run) -> Outcome:
         Journal(request.data_dir / "judgements.jsonl") as judgements,
         Journal(request.data_dir / "revisions.jsonl") as revisions,
     ):
+        run.progress(0, settings.instructions, "instruction", f"the model is loaded: {engine.device}")
 
         def read(by: Critic, cases: Sequence[Case]) -> dict[str, Reading]:
             done = _done(run, len(cases), "judgement")

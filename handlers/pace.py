@@ -22,6 +22,11 @@ class Pace:
         self._started = clock()
         self._said = -_SAY_EVERY_S
 
+    def begin(self, note: str) -> None:
+        """Says that the work begins now: what came before it does not count for the rate."""
+        self._started, self._done_before = self._clock(), self._done
+        self._run.progress(self._done, self._total, self._unit, note)
+
     def step(self, count: int, note: str = "") -> None:
         """Counts `count` more."""
         self._done += count

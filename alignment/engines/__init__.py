@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from alignment.checkpoint import Checkpoint, load_tokenizer
-from alignment.engines.interface import Completion, Engine, Model, Sampling
+from alignment.engines.interface import Completion, Engine, Sampling
 from alignment.engines.text import TextEngine
 from alignment.refusal import Refusal
 from alignment.settings import EngineSettings
@@ -53,17 +53,13 @@ def open_engine(settings: EngineSettings, checkpoint: Checkpoint, workspace: Pat
         from alignment.engines.openai import OpenAIEngine
 
         return OpenAIEngine(settings, checkpoint)
-    model: Model
-    device = None
+    facts = {"engine": name, "why": why}
     if name == "vllm" or settings.warm_s:
         from alignment.engines.warm import lease_model
 
-        model = lease_model(name, settings, checkpoint, workspace)
-    else:
-        from alignment.engines.padded import PaddedModel
-        from alignment.engines.warm import take_device
+        return lease_model(name, settings, checkpoint, workspace, facts)
+    from alignment.engines.padded import PaddedModel
+    from alignment.engines.warm import take_device
 
-        if uses_gpu(settings):
-            device = take_device(workspace, "a task's own model")
-        model = PaddedModel.load(settings, checkpoint)
-    return TextEngine(load_tokenizer(checkpoint.base), model, {"engine": name, "why": why}, device)
+    device = take_device(workspace, "a task's own model") if uses_gpu(settings) else None
+    return TextEngine(load_tokenizer(checkpoint.base), PaddedModel.load(settings, checkpoint), facts, device)

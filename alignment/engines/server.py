@@ -4,7 +4,8 @@ It outlives the task that started it, so that the next one that wants the same m
 itself: when nobody has been connected for `warm_s` seconds, or when it is asked to and nobody else is. The idle time is
 the kernel's timer with its default action, so that no state of this process can keep the memory.
 
-The protocol is one JSON object a line, each way; token ids in, texts or log-probabilities out. `warm` is the client.
+The protocol is one JSON object a line, each way. The tokenizer and its guard are on this side, loaded once with the model,
+so that a handler neither imports nor waits for a library of models. `warm` is the client.
 """
 
 from __future__ import annotations
@@ -18,17 +19,19 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from alignment.checkpoint import Checkpoint
-from alignment.engines.interface import Model, Sampling
+from alignment.checkpoint import Checkpoint, load_tokenizer
+from alignment.engines.interface import Completion, Model, Sampling
+from alignment.engines.text import TextEngine
 from alignment.provenance import now, replace_file
 from alignment.refusal import Refusal
 from alignment.settings import EngineSettings
 
 HOLDER, LIFE, SOCKET = "holder.json", "life", "socket"
+COMPLETION = tuple(field.name for field in fields(Completion))
 KEPT = "CAI_KEPT"  # in the environment that a server starts with: its task's end is not its own
 LONGEST_LOAD_S = 3600.0
 
@@ -41,7 +44,7 @@ class ModelServer:
         self._users = 0
         self._counting = threading.Lock()
         self._loaded = threading.Event()
-        self._model: Model | None = None
+        self._engine: TextEngine | None = None
         self._failed: Mapping[str, Any] = {}
 
     def start(self) -> None:
@@ -49,9 +52,9 @@ class ModelServer:
         signal.setitimer(signal.ITIMER_REAL, LONGEST_LOAD_S)
         threading.Thread(target=self._accept, name="accept", daemon=True).start()
 
-    def ready(self, model: Model) -> None:
+    def ready(self, engine: TextEngine) -> None:
         """Answers from now on, and counts idle seconds."""
-        self._model = model
+        self._engine = engine
         self._loaded.set()
         with self._counting:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -111,15 +114,20 @@ class ModelServer:
             return {"error": f"{type(error).__name__}: {error}"}
 
     def _work(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        model: Any = self._model
-        if asked["do"] == "hello":
-            return {name: getattr(model, name) for name in ("context", "device", "width", "facts")}
+        engine: Any = self._engine
         if asked.get("adapter"):
-            model = model.with_adapter(Path(asked["adapter"]))
-        if asked["do"] == "complete":
-            sampling = Sampling(**{**asked["sampling"], "stop": tuple(asked["sampling"]["stop"])})
-            return {"drawn": model.complete(asked["prompts"], sampling, asked["seeds"])}
-        return {"logprobs": model.logprobs(asked["prompts"], asked["labels"])}
+            engine = engine.over(engine.model.with_adapter(Path(asked["adapter"])))
+        match asked["do"]:
+            case "complete":
+                sampling = Sampling(**{**asked["sampling"], "stop": tuple(asked["sampling"]["stop"])})
+                found = engine.complete(asked["prompts"], sampling, asked["seeds"])
+                return {"completions": [[getattr(one, name) for name in COMPLETION] for one in found]}
+            case "logprobs":
+                return {"logprobs": engine.logprobs(asked["prompts"], asked["labels"])}
+            case "count_tokens":
+                return {"tokens": engine.count_tokens(asked["prompts"])}
+            case _:
+                return {name: getattr(engine, name) for name in ("device", "width", "facts")}
 
 
 def listen(folder: Path, holder: Mapping[str, Any]) -> socket.socket:
@@ -154,7 +162,7 @@ def load(spec: Mapping[str, Any]) -> Model:
     """Loads what a spec describes."""
     raw = spec["checkpoint"]
     adapters = tuple(Path(path) for path in raw["adapters"])
-    checkpoint = Checkpoint(Path(raw["base"]), adapters, raw["dtype"], raw["quantization"])
+    checkpoint = Checkpoint(Path(raw["base"]), adapters, raw["dtype"], raw["quantization"], raw["weights"])
     settings = EngineSettings(**spec["settings"])
     if spec["engine"] == "vllm":
         from alignment.engines.vllm_model import VllmModel
@@ -165,9 +173,9 @@ def load(spec: Mapping[str, Any]) -> Model:
     return PaddedModel.load(settings, checkpoint)
 
 
-def serve(server: ModelServer, model: Model) -> None:
+def serve(server: ModelServer, model: Model, base: Path) -> None:
     """Answers until this process ends. A model that has a loop of its own runs it in this thread."""
-    server.ready(model)
+    server.ready(TextEngine(load_tokenizer(base), model, {}))
     print(f"{now()} ready: {model.device}", flush=True)
     getattr(model, "drive", threading.Event().wait)()
 
@@ -175,6 +183,8 @@ def serve(server: ModelServer, model: Model) -> None:
 def main(folder: Path, spec: Mapping[str, Any]) -> None:
     """Becomes the model server of a folder."""
     os.environ.pop(KEPT, None)  # what this process starts dies with it
+    # A rented machine's own disk goes with it; compiled kernels beside the workspace need no minute at the next start.
+    os.environ.setdefault("VLLM_CACHE_ROOT", f"{folder.resolve()}/compiled")
     server = ModelServer(listen(folder, spec), float(spec["settings"]["warm_s"]))
     server.start()
     try:
@@ -186,7 +196,7 @@ def main(folder: Path, spec: Mapping[str, Any]) -> None:
         )  # fmt: skip
         server.fail(refusal)
         signal.pause()
-    serve(server, model)
+    serve(server, model, Path(spec["checkpoint"]["base"]))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,6 +26,12 @@ class TextEngine:
         self._guard = TokenizerGuard(tokenizer)
         self.device, self.width = model.device, model.width
         self.facts: Mapping[str, Any] = {**facts, **model.facts}
+
+    def over(self, model: Model) -> TextEngine:
+        """Gives the same engine over another model that has this tokenizer, such as one with an adapter."""
+        other = copy.copy(self)
+        other.model = model
+        return other
 
     def complete(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int] = ()) -> list[Completion]:
         """Completes prompts; see `Engine`."""

@@ -90,7 +90,7 @@ class VllmModel:
         total = torch.cuda.get_device_properties(0).total_memory
         wanted = max(0.0, settings.memory_gb * 1e9 - _BESIDES_BYTES) if settings.memory_gb else total
         share = min(_WHOLE_CARD, wanted / total)
-        _refuse_too_large(checkpoint.base, share * total, settings)
+        _refuse_too_large(checkpoint.base, share * total)
         from vllm import LLM
 
         rank = next((r for r in _RANKS if r >= settings.lora_rank), _RANKS[-1])
@@ -99,7 +99,7 @@ class VllmModel:
             model=os.fspath(checkpoint.base),
             dtype=checkpoint.dtype,
             generation_config="vllm",  # the sampling is ours alone
-            load_format="dummy" if settings.weights == "random" else "auto",
+            load_format="dummy" if checkpoint.weights == "random" else "auto",
             enable_prefix_caching=True,
             gpu_memory_utilization=share,
             max_model_len=settings.context or None,
@@ -232,14 +232,14 @@ def _drawn(output: Any, stop: Sequence[str]) -> Drawn:
     return Drawn(output.text[:cut], "stop" if ended else "length", len(output.token_ids))
 
 
-def _refuse_too_large(base: Path, room: float, settings: EngineSettings) -> None:
+def _refuse_too_large(base: Path, room: float) -> None:
     """Makes sure that the weights fit before minutes are spent on loading them.
 
     Raises:
         Refusal: they leave no room for the prompts' keys and values.
     """
     weights = sum(path.stat().st_size for path in base.glob("*.safetensors"))
-    if settings.weights == "files" and weights > 0.95 * room:
+    if weights > 0.95 * room:
         raise Refusal(
             f"engine.memory_gb: {base} has {weights / 1e9:.1f} GB of weights, and {room / 1e9:.1f} GB may be used",
             "raise memory_gb in the profile, or take a card with more memory",

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from alignment.checkpoint import Checkpoint
-from alignment.engines.interface import Drawn, Sampling
-from alignment.engines.server import HOLDER, KEPT, LIFE, SOCKET, spec_of
+from alignment.engines.interface import Completion, Sampling
+from alignment.engines.server import COMPLETION, HOLDER, KEPT, LIFE, SOCKET, spec_of
 from alignment.provenance import now, replace_file
 from alignment.refusal import Refusal
 from alignment.settings import EngineSettings
@@ -34,27 +34,35 @@ _LOOK_S = 0.2
 _START_S = 60.0  # until a started server listens; loading comes after
 
 
-class ServedModel:
-    """A model in the workspace's model server; see `Model`."""
+class ServedEngine:
+    """The engine in the workspace's model server; see `Engine`."""
 
-    def __init__(self, folder: Path, lease: socket.socket, adapter: Path | None) -> None:
+    def __init__(self, folder: Path, lease: socket.socket, adapter: Path | None, facts: Mapping[str, Any]) -> None:
         self._folder, self._lease = folder, lease
         self._adapter = str(adapter) if adapter else None
         about = _ask(lease, {"do": "hello"})
-        self.context, self.device, self.width = int(about["context"]), str(about["device"]), int(about["width"])
-        self.facts: Mapping[str, Any] = about["facts"]
+        self.device, self.width = str(about["device"]), int(about["width"])
+        self.facts: Mapping[str, Any] = {**facts, **about["facts"]}
 
-    def complete(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Drawn]:
-        """Completes prompts; see `Model`."""
-        found = self._asked(do="complete", prompts=prompts, sampling=asdict(sampling), seeds=seeds)["drawn"]
-        return [Drawn(*one) for one in found]
+    def complete(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int] = ()) -> list[Completion]:
+        """Completes prompts; see `Engine`."""
+        found = self._asked(do="complete", prompts=list(prompts), sampling=asdict(sampling), seeds=list(seeds))[
+            "completions"
+        ]
+        return [Completion(**dict(zip(COMPLETION, one, strict=True))) for one in found]
 
-    def logprobs(self, prompts: Sequence[Sequence[int]], labels: Sequence[int]) -> list[tuple[float, ...]]:
-        """Reads labels' log-probabilities; see `Model`."""
-        return [tuple(one) for one in self._asked(do="logprobs", prompts=prompts, labels=labels)["logprobs"]]
+    def logprobs(self, prompts: Sequence[str], labels: Sequence[str]) -> list[tuple[float, ...]]:
+        """Reads labels' log-probabilities; see `Engine`."""
+        return [
+            tuple(one) for one in self._asked(do="logprobs", prompts=list(prompts), labels=list(labels))["logprobs"]
+        ]
+
+    def count_tokens(self, prompts: Sequence[str]) -> list[int]:
+        """Counts tokens; see `Engine`."""
+        return list(self._asked(do="count_tokens", prompts=list(prompts))["tokens"])
 
     def close(self) -> None:
-        """Lets the server's idle time begin; see `Model`."""
+        """Lets the server's idle time begin; see `Engine`."""
         self._lease.close()
 
     def _asked(self, **what: Any) -> Mapping[str, Any]:
@@ -67,11 +75,14 @@ class ServedModel:
             ) from error
 
 
-def lease_model(name: str, settings: EngineSettings, checkpoint: Checkpoint, workspace: Path) -> ServedModel:
+def lease_model(
+    name: str, settings: EngineSettings, checkpoint: Checkpoint, workspace: Path, facts: Mapping[str, Any]
+) -> ServedEngine:
     """Connects to the server that has a model loaded; where another model is, that one goes first.
 
     Args:
         name: the engine, transformers or vllm.
+        facts: what the engine's own are added to.
 
     Raises:
         Refusal: the model cannot be loaded.
@@ -99,7 +110,7 @@ def lease_model(name: str, settings: EngineSettings, checkpoint: Checkpoint, wor
             waiting.wait_for(holder)
             continue
         try:
-            return ServedModel(folder, lease, adapter)
+            return ServedEngine(folder, lease, adapter, facts)
         except ConnectionError as error:
             lease.close()
             if holder is None:

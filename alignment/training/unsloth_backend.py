@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alignment.checkpoint import Checkpoint, load_tokenizer
+from alignment.refusal import Refusal
 from alignment.resources import has_gpu, require_room_to_load
 from alignment.settings import TrainSettings
 
@@ -27,6 +28,10 @@ def load(checkpoint: Checkpoint, settings: TrainSettings, seed: int) -> tuple[An
 
 def load_base(checkpoint: Checkpoint, settings: TrainSettings) -> tuple[Any, Any]:
     """Loads a base, or a PEFT model by its last adapter's folder, which names its base."""
+    if checkpoint.weights == "random":
+        raise Refusal(
+            "model.weights: random, and Unsloth loads files alone", "set backend: trl in the profile's train section"
+        )
     require_room_to_load(checkpoint.base, checkpoint.dtype, checkpoint.quantization, "cuda" if has_gpu() else "cpu")
     # Unsloth writes the trainers that it generates into the working directory unless it is told where.
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", os.path.join(tempfile.mkdtemp(prefix="cai-"), "unsloth"))

@@ -82,6 +82,24 @@ def test_a_served_model_gives_what_it_gives_in_process(workspace: Path) -> None:
     served.close()
 
 
+def test_who_uses_a_served_model_imports_no_library_of_models(workspace: Path) -> None:
+    """A handler is at work within a second: torch and transformers are the server's."""
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from alignment.checkpoint import resolve_checkpoint; from alignment.engines import Sampling, open_engine\n"
+        "from alignment.locations import INSTALLATION; from alignment.settings import EngineSettings, ModelSettings\n"
+        "import handlers.baseline, handlers.generate, handlers.evaluate\n"
+        "settings = EngineSettings(name='transformers', device='cpu', warm_s=60.0)\n"
+        "engine = open_engine(settings, resolve_checkpoint(ModelSettings(), INSTALLATION), Path(sys.argv[1]))\n"
+        "assert engine.complete(['Say hello.\\n'], Sampling(4)) and engine.count_tokens(['Say hello.'])\n"
+        "print(sorted({'torch', 'transformers', 'tokenizers', 'numpy', 'datasets'} & set(sys.modules)))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script, str(workspace)], cwd=INSTALLATION, check=True, capture_output=True, text=True
+    )
+    assert said.stdout.splitlines()[-1] == "[]"
+
+
 def test_the_next_user_finds_the_model_loaded(workspace: Path) -> None:
     """One process serves consecutive users of one checkpoint, and users at the same time."""
     first = open_engine(settings(), BASE, workspace)
@@ -193,11 +211,11 @@ def test_a_model_that_cannot_be_loaded_is_told_with_the_cause(workspace: Path, t
     subprocess.run(["cp", "-r", str(BASE.base), str(broken)], check=True)
     (broken / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(Refusal, match=r"broken/model\.safetensors: not a safetensors file"):
-        lease_model("transformers", settings(), Checkpoint(broken, (), "float32", "none"), workspace)
+        lease_model("transformers", settings(), Checkpoint(broken, (), "float32", "none"), workspace, {})
 
 
 def test_a_refusal_of_the_model_comes_through(workspace: Path) -> None:
-    """What is asked for is guarded on this side of the socket as everywhere."""
+    """What is asked for is guarded on the other side of the socket as everywhere."""
     engine: Engine = open_engine(settings(), BASE, workspace)
     with pytest.raises(Refusal, match="the model's context is 512"):
         engine.complete(["word " * 600], Sampling(8))
@@ -213,9 +231,9 @@ def test_vllm_takes_one_adapter_of_a_rank_that_it_has_room_for(tmp_path: Path) -
     (adapter / "adapter_config.json").write_text('{"r": 32}')
     one, two = (Checkpoint(BASE.base, (adapter,) * n, "bfloat16", "none") for n in (1, 2))
     with pytest.raises(Refusal, match=r"lora_rank: 16, but .* has rank 32"):
-        lease_model("vllm", EngineSettings(lora_rank=16), one, tmp_path)
+        lease_model("vllm", EngineSettings(lora_rank=16), one, tmp_path, {})
     with pytest.raises(Refusal, match="2 adapters"):
-        lease_model("vllm", EngineSettings(), two, tmp_path)
+        lease_model("vllm", EngineSettings(), two, tmp_path, {})
 
 
 def test_the_in_process_model_is_used_where_nothing_is_to_stay_warm(workspace: Path) -> None:

@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed"),
 ]
 BASE = Checkpoint(INSTALLATION / "microworld" / "weights", (), "bfloat16", "none")
-SERVED = EngineSettings(name="auto", device="cuda", memory_gb=8.0, batch_rows=64, warm_s=300.0, batch_invariant=True)
+SERVED = EngineSettings(name="auto", device="cuda", memory_gb=16.0, batch_rows=64, warm_s=300.0, batch_invariant=True)
 SHOTS = "Instruction: Say the opposite of hot.\nResponse: The opposite of hot is cold.\n\n" * 2
 PROMPTS = [
     *(f"{SHOTS}Instruction: {t}\nResponse:" for t in ("Say the opposite of up.", "Add 1 and 2.", "List two animals.")),

@@ -3,8 +3,8 @@
 1. vLLM alone: the prompts of one measurement handed to its `generate` at once, in the process that then serves.
 2. The same prompts through the project's own drawing code and critic, in another process, over the model server.
 3. The handlers baseline, generate, train and evaluate by task requests, each in the process that the daemon would start.
-4. The padded transformers engine, and `generate` one prompt at a time.
-5. Training, by benchmarks.gpu_train.
+4. Training, by benchmarks.gpu_train.
+5. The padded transformers engine, and `generate` one prompt at a time.
 
 The card's utilisation and memory are sampled all the while, and each handler's reports divide its time into steps.
 Weights are random: the figures are speed and memory, and the verdicts are refusals. All of it is one run; the table comes
@@ -521,12 +521,12 @@ def main() -> int:
             rows = Rows(out / "rows.json")
             with Card(out / "utilisation.csv").watched() as card:
                 serving(out, root, given.instructions, rows)
+                if not given.no_training:
+                    rows.add(*training(given.memory_gb))
                 if not given.no_padded:
                     padded = step(out, "padded")
                     padded.wait()
                     rows.add(*left_by(out, "padded", padded))
-                if not given.no_training:
-                    rows.add(*training(given.memory_gb))
             (out / "table.md").write_text(f"{machine()}; within {given.memory_gb:g} GB\n\n{table(rows.all, card)}\n")
             print((out / "table.md").read_text())
             draw_timeline(out)

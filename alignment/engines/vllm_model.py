@@ -196,10 +196,15 @@ class VllmModel:
 
 @dataclass(frozen=True, slots=True)
 class WithAdapter:
-    """A served model with an adapter laid over it."""
+    """A served model with an adapter laid over it; all else is the model's."""
 
     _model: VllmModel
     _adapter: Any
+
+    @property
+    def context(self) -> int:
+        """Tokens of a prompt and its completion together."""
+        return self._model.context
 
     def complete(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Drawn]:
         """Completes prompts; see `Model`."""

@@ -36,9 +36,10 @@ def by_tokens(trainer_class: Any, method: Method, settings: TrainSettings, seed:
     from torch.utils.data import DataLoader
 
     class ByTokens(trainer_class):  # type: ignore[misc]
-        """Overrides the two hooks that transformers documents: the loader, and one training step."""
+        """Overrides hooks that transformers documents: the loader, one training step, and what is logged."""
 
         fit: Fit | None = None
+        tokens_seen: Any = 0  # without padding, in this process
 
         def get_train_dataloader(self) -> Any:
             lengths = [method.padded_tokens(row) for row in self.train_dataset]
@@ -56,6 +57,7 @@ def by_tokens(trainer_class: Any, method: Method, settings: TrainSettings, seed:
             if self.fit is None:
                 self.fit = self._choose_fit(model, inputs)
                 recompute(decoder_layers(model), self.fit.recomputed_layers)
+            self.tokens_seen = self.tokens_seen + inputs["attention_mask"].sum()
             whole: list[float] = getattr(self, "loss_weights", [])
             loss = 0.0
             for part in split(inputs, self.fit.part_tokens, method.sequences):
@@ -66,6 +68,11 @@ def by_tokens(trainer_class: Any, method: Method, settings: TrainSettings, seed:
                 loss = loss + super().training_step(model, part, num_items_in_batch)
             self.loss_weights = whole
             return loss
+
+        def log(self, logs: dict[str, float], *more: Any, **how: Any) -> None:
+            if method.sequences:  # TRL counts too, and Unsloth's trainers made of TRL's do not
+                logs["num_tokens"] = float(self.tokens_seen)
+            super().log(logs, *more, **how)
 
         def _get_per_token_logps_and_entropies(
             self, model: Any, _model_kwargs: Any, input_ids: Any, completion_mask: Any

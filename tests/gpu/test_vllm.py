@@ -142,6 +142,10 @@ def test_stage_one_has_the_same_verdict_as_on_a_cpu(tmp_path: Path) -> None:
     figures = [json.loads(path.read_text()) for path in sorted((tmp_path / "lab" / "data").glob("*/figures.json"))]
     verdicts = [one["verdict"]["verdict"] for one in figures]
     assert sorted(verdicts) == ["gap", "passed"]
+    made = {m["kind"]: m for m in map(json.loads, (p.read_text() for p in tmp_path.glob("lab/data/*/manifest.json")))}
+    assert made["train"]["facts"]["backend"] == "unsloth"
+    assert made["train"]["facts"]["metrics"]["tokens_per_s"] > 0
+    assert made["generate"]["facts"]["engine"]["engine"] == "vllm"
 
 
 def write_adapter(folder: Path) -> Path:

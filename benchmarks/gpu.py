@@ -8,7 +8,7 @@
 
 The card's utilisation and memory are sampled all the while, and each handler's reports divide its time into steps.
 Weights are random: the figures are speed and memory, and the verdicts are refusals. All of it is one run; the table comes
-last, rows.json has it as data, and timeline.svg shows how busy the card was (`--step chart` draws it again).
+last, rows.json has it as data, and timeline.png shows how busy the card was (`--step chart` draws it again).
 """
 
 from __future__ import annotations
@@ -347,10 +347,16 @@ def run_handlers(root: Path, out: Path, rows: Rows) -> None:
 
 def steps_of(handler: str, folder: Path, begin: float, end: float) -> list[Row]:
     """Divides an attempt by its reports: until the first one, while each unit is counted, and after the last one."""
-    told = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    told = []
+    for line in (folder / "events.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        if event["type"] == "progressed":
+            told.append((event["unit"], event["time"]))
+        elif event.get("name") == "chosen_logp":  # the monitors of a training have had their look
+            told.append(("probe", event["time"]))
     steps, last = [], begin
-    for unit, events in groupby((one for one in told if one["type"] == "progressed"), key=lambda one: one["unit"]):
-        times = [one["time"] for one in events]
+    for unit, events in groupby(told, key=lambda one: one[0]):
+        times = [at for _, at in events]
         if not steps:
             steps.append(("start", begin, times[0]))
             last = times[0]
@@ -456,20 +462,21 @@ def table(rows: Sequence[Row], card: Card) -> str:
     lines = ["| what | measured | to meet | GPU idle | peak GB | s |", "|---|---|---|---|---|---|"]
     for one in rows:
         idle, peak = card.between(one["begin"], one["end"])
-        peak = one.get("peak_gb") or peak
         value = f"{one['value']:,.1f} {one['unit']}" if one["value"] == one["value"] else ""
+        did = f"{idle:.0f} % | {peak:.1f}"
+        if one.get("peak_gb"):  # of one measurement of several in a process, whose start is in the time
+            did = f"| {one['peak_gb']:.1f}"
         lines.append(
-            f"| {one['what']} | {value} | {one.get('to_meet') or ''} | {idle:.0f} % | {peak:.1f} "
-            f"| {one['end'] - one['begin']:.1f} |"
+            f"| {one['what']} | {value} | {one.get('to_meet') or ''} | {did} | {one['end'] - one['begin']:.1f} |"
         )
     return "\n".join(lines)
 
 
 def draw_timeline(out: Path) -> None:
-    """Draws the card's utilisation over the handlers' time, with their steps, into timeline.svg."""
+    """Draws the card's utilisation over the handlers' time, with their steps, into timeline.png."""
     import matplotlib
 
-    matplotlib.use("svg")
+    matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
     lines = (out / "utilisation.csv").read_text().splitlines()[1:]
@@ -479,13 +486,14 @@ def draw_timeline(out: Path) -> None:
     zero = min(one["begin"] for one in steps)
     shown = [(at - zero, busy) for at, busy, _ in samples if at >= zero and at <= max(s["end"] for s in steps)]
     axes.fill_between([at for at, _ in shown], [busy for _, busy in shown], step="pre", color="#4477aa", linewidth=0)
-    for index, one in enumerate(steps):
+    for one in steps:
         begin, end = one["begin"] - zero, one["end"] - zero
-        axes.axvspan(begin, end, ymin=0.87, color=("#ddcc77", "#cc6677", "#88ccee", "#117733")[index % 4], alpha=0.6)
-        if end - begin > 4:
+        works = not one["what"].endswith((": start", ": end"))
+        axes.axvspan(begin, end, ymin=0.87, facecolor="#ddcc77" if works else "#dddddd", edgecolor="white")
+        if end - begin > 0.04 * shown[-1][0]:
             axes.text((begin + end) / 2, 108, one["what"].replace(": ", "\n"), ha="center", va="center", fontsize=7)
     axes.set(xlim=(0, shown[-1][0]), ylim=(0, 116), xlabel="seconds", ylabel="GPU busy, %", yticks=range(0, 101, 20))
-    figure.savefig(out / "timeline.svg")
+    figure.savefig(out / "timeline.png", dpi=110)
 
 
 def main() -> int:

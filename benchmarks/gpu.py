@@ -274,9 +274,7 @@ def serve_and_measure(root: Path, out: Path, instructions: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     serving = server.ModelServer(server.listen(folder, {**spec, "key": warm.key_of(spec, checkpoint)}), 600.0)
     serving.start()
-    os.environ["VLLM_CACHE_ROOT"] = (
-        f"{folder}/compiled"  # as the server does it, so that its next start finds all there
-    )
+    os.environ["VLLM_CACHE_ROOT"] = f"{folder}/compiled"  # where the server that evaluate starts will look
     rows, begin = Rows(out / "alone.json"), time.time()
     model = VllmModel.load(profile.engine, checkpoint)
     rows.add(row("vLLM: load, the first time", time.time() - begin, "s", begin))
@@ -347,8 +345,8 @@ def run_handlers(root: Path, out: Path, rows: Rows) -> None:
 
 def steps_of(handler: str, folder: Path, begin: float, end: float) -> list[Row]:
     """Divides an attempt by its reports: until the first one, while each unit is counted, and after the last one."""
-    told = []
-    for line in (folder / "events.jsonl").read_text().splitlines():
+    told, events_file = [], folder / "events.jsonl"
+    for line in events_file.read_text().splitlines() if events_file.exists() else ():
         event = json.loads(line)
         if event["type"] == "progressed":
             told.append((event["unit"], event["time"]))

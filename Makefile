@@ -11,11 +11,7 @@ export HF_HUB_OFFLINE = 1
 
 demo: $(READY)  ## stage 1 on the built-in base model, from an empty workspace to the report
 	@rm -rf demo
-	@$(BIN)/cai init demo
-	@$(BIN)/cai -w demo plan --stage 1
-	@$(BIN)/cai -w demo once
-	@$(BIN)/cai -w demo ladder
-	@$(BIN)/cai -w demo report
+	@$(BIN)/cai demo
 
 ladder: $(READY)  ## all six stages on the built-in base model; interrupted, the same command goes on
 	@test -d ladder || { $(BIN)/cai init ladder && $(BIN)/cai -w ladder plan --stages 1-6; }

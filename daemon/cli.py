@@ -50,6 +50,8 @@ def main(argv: list[str] | None = None, kinds: Mapping[str, tuple[Parameter, ...
     try:
         if arguments.command == "init":
             return _init(arguments)
+        if arguments.command == "demo":
+            return _demo(arguments)
         where = Workspace(Path(arguments.workspace).resolve()) if arguments.workspace else spaces.find(Path.cwd())
         where.check()
         if arguments.command in ("up", "once"):
@@ -145,11 +147,28 @@ def _parser() -> argparse.ArgumentParser:
     command("lineage", _hand_on, "walk an artifact back to the base model").add_argument("path", metavar="PATH")
     command("ladder", _hand_on, "the stages' figures in one table")
     command("report", _hand_on, "write one HTML file with everything that was measured")
+    pod = command("pod", _pod, "ask the provider whether this machine is stopped, or stop it", json_too=True)
+    pod.add_argument("--stop", action="store_true", help="stop it now; the daemon must have ended")
+    demo = command("demo", None, "stage 1 on the built-in base model, from an empty workspace to the report")
+    demo.add_argument("dir", nargs="?", default="demo", help="the workspace; by default demo/")
     command("doctor", _doctor, "look for what would keep this machine from working", json_too=True)
     return parser
 
 
 # ------------------------------------------------------------------ serving
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    """Shows each command as it runs it; where it was interrupted, the same command goes on."""
+    where = arguments.dir
+    begun = any(Path(where).glob("tasks/*/*.md"))
+    for command in ([] if begun else [["init", where], ["-w", where, "plan", "--stage", "1"]]) + [
+        ["-w", where, name] for name in ("once", "ladder", "report")
+    ]:
+        print("$ cai", *command)
+        if code := main(command):
+            return code
+    return OK
 
 
 def _init(arguments: argparse.Namespace) -> int:
@@ -470,6 +489,30 @@ def _hand_on(where: Workspace, arguments: argparse.Namespace) -> int:
     return subprocess.run(
         [sys.executable, "-P", "-m", f"handlers.{arguments.command}", str(where.root), *more], check=False
     ).returncode
+
+
+def _pod(where: Workspace, arguments: argparse.Namespace) -> int:
+    from daemon import pod, redaction
+
+    settings = where.settings()
+    if not settings.pod_stop:
+        raise Refusal(
+            f"{where.root / spaces.SETTINGS_FILE} names no pod_stop and pod_stopped, so nobody stops this machine; "
+            "docs/operations.md has an example"
+        )
+    hide = redaction.hider(os.environ, where.root / ".env")
+    if arguments.stop:
+        if holder := spaces.holder_of(where.lock):
+            raise Refusal(
+                f"the daemon is at work, pid {holder.get('pid')}; stop it first, so that runs leave a checkpoint"
+            )
+        code, said = pod.ask(settings.pod_stop, hide)
+        if code:
+            raise Refusal(f"pod_stop failed with {code}, the machine still costs: {said}")
+    code, said = pod.ask(settings.pod_stopped, hide)
+    answer = "the provider confirms that it is stopped" if code == 0 else f"not stopped, says pod_stopped with {code}"
+    print(json.dumps({"stopped": code == 0, "said": said}) if arguments.json else f"{answer}: {said}".rstrip(": "))
+    return OK if code == 0 else NO
 
 
 # ------------------------------------------------------------------ proving

@@ -17,6 +17,25 @@ TIMEOUT_S = 60.0  # of either command
 RETRY_S, RETRY_AT_MOST_S = 60.0, 600.0  # doubled after each try that is not confirmed
 
 
+def ask(command: str, hide: Callable[[str], str]) -> tuple[int, str]:
+    """Runs one of the provider's commands.
+
+    Args:
+        hide: takes secrets out of what it prints.
+
+    Returns:
+        Its exit code, -1 where it took too long, and the end of what it printed.
+    """
+    try:
+        ran = subprocess.run(
+            ["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, timeout=TIMEOUT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return -1, f"no answer in {TIMEOUT_S:.0f} s"
+    return ran.returncode, hide(ran.stdout.decode(errors="replace").strip()[-300:])
+
+
 class Pod:
     """Waits for the queue to stay idle, then asks for the stop until it is confirmed."""
 
@@ -59,9 +78,9 @@ class Pod:
         self._tries += 1
         self._log("pod.stop_requested", idle_s=idle_s, attempt=self._tries)
         self._say(f"Idle for {idle_s / 60:.0f} minutes: the machine is asked to stop")
-        code, said = self._run(self._settings.pod_stop)
+        code, said = ask(self._settings.pod_stop, self._hide)
         if code == 0:
-            code, said = self._run(self._settings.pod_stopped)
+            code, said = ask(self._settings.pod_stopped, self._hide)
         if code == 0:
             self._confirmed = True
             self._log("pod.stopped", said=said)
@@ -71,17 +90,6 @@ class Pod:
         self._next_s = self._monotonic() + wait_s
         self._log("pod.stop_unconfirmed", code=code, said=said)
         self._say(f"THE MACHINE STILL COSTS: its stop is not confirmed ({said or code}); next try in {wait_s:.0f} s")
-
-    def _run(self, command: str) -> tuple[int, str]:
-        """Runs a command; gives its exit code, -1 where it took too long, and the end of what it printed."""
-        try:
-            ran = subprocess.run(
-                ["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, timeout=TIMEOUT_S, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return -1, f"no answer in {TIMEOUT_S:.0f} s"
-        return ran.returncode, self._hide(ran.stdout.decode(errors="replace").strip()[-300:])
 
     def _log(self, type_: str, **data: Any) -> None:
         with contextlib.suppress(OSError, sqlite3.OperationalError):  # a full disk must not keep the machine running

@@ -14,7 +14,7 @@ import pytest
 
 from daemon import cli
 from daemon.task import FOLDERS
-from daemon.workspace import Settings, Workspace
+from daemon.workspace import Lock, Settings, Workspace
 from tests.actor import KINDS
 from tests.conftest import ACT, acting, kill_all_below, name_of
 from tests.serve import ACTOR
@@ -174,6 +174,49 @@ def test_rebuild_check_finds_a_missing_file(drained: Cai, workspace: Workspace) 
     assert (code, "lies in no folder" in out) == (1, True)
     assert drained("rebuild")[0] == 0
     assert drained("rebuild", "--check")[0] == 0
+
+
+def test_pod_asks_the_provider_and_stops_nothing_under_a_daemon(workspace: Workspace, cai: Cai) -> None:
+    """By the two commands of cai.yaml; the answer is what pod_stopped says, and the key in .env is never shown."""
+    code, _, error = cai("pod")
+    assert code == cli.USAGE
+    assert "names no pod_stop and pod_stopped" in error
+    gone = workspace.root / "gone"
+    (workspace.root / ".env").write_text("POD_KEY=hunter2hunter2\n")
+    (workspace.root / "cai.yaml").write_text(
+        f"pod_stop: touch {gone}\npod_stopped: 'echo key hunter2hunter2; test -e {gone}'\n"
+    )
+    code, out, _ = cai("pod")
+    assert code == cli.NO
+    assert out.startswith("not stopped, says pod_stopped with 1: key ")
+    assert "hunter2" not in out
+    lock = Lock(workspace.lock, {"pid": 1, "host": "here", "since": "now"})
+    code, _, error = cai("pod", "--stop")
+    assert code == cli.USAGE
+    assert "the daemon is at work, pid 1" in error
+    assert not gone.exists()
+    lock.release()
+    code, out, _ = cai("pod", "--stop", "--json")
+    assert code == cli.OK
+    assert json.loads(out)["stopped"] is True
+
+
+def test_a_pod_that_does_not_stop_is_told(workspace: Workspace, cai: Cai) -> None:
+    """A failing stop is no silent one."""
+    (workspace.root / "cai.yaml").write_text("pod_stop: 'echo no such pod; exit 3'\npod_stopped: 'true'\n")
+    code, _, error = cai("pod", "--stop")
+    assert code == cli.USAGE
+    assert "pod_stop failed with 3, the machine still costs: no such pod" in error
+
+
+def test_an_interrupted_demo_goes_on(workspace: Workspace, cai: Cai, capsys: pytest.CaptureFixture[str]) -> None:
+    """What has been planned is not planned again; each command is shown as it is run, and the first that fails ends it."""
+    workspace.file(PENDING, X).write_text(acting())
+    assert cai("once")[0] == cli.OK
+    assert cli.main(["demo", str(workspace.root)]) == cli.main(["-w", str(workspace.root), "ladder"]) != cli.OK
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("$ cai")]
+    assert shown == [f"$ cai -w {workspace.root} {name}" for name in ("once", "ladder")]
+    assert len(list(workspace.tasks.glob("*/*.md"))) == 1
 
 
 def test_doctor_names_what_is_wrong(drained: Cai, workspace: Workspace) -> None:

@@ -215,7 +215,10 @@ def test_an_editor_that_saves_every_second(workspace: Workspace, way: str, capsy
     text = workspace.file(Status.COMPLETED, name).read_text()
     assert [line for line in text.splitlines() if line.startswith("word")] == [f"word {n}" for n in range(saves)]
     lines = [line for line in text.splitlines() if line.startswith("- [20")]
-    assert len(set(lines)) == len(lines)
+    edited = [line for line in lines if line.endswith("The file was edited")]  # two may come in one second
+    others = [line for line in lines if line not in edited]
+    assert len(edited) == saves
+    assert len(set(others)) == len(others)
     assert "Completed: figure 1" in lines[-1]
     assert count(workspace, "task.edited") == saves
     assert count(workspace, "task.claimed") == 1

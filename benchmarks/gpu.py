@@ -40,12 +40,14 @@ from alignment.curriculum import Stage, load_stage, stage_folder
 from alignment.drawing import draw_answers, read_cases
 from alignment.engines import Sampling, open_engine
 from alignment.engines.interface import joint_seed
+from alignment.engines.text import TextEngine
 from alignment.engines.warm import take_device
 from alignment.guard import TokenizerGuard
 from alignment.journal import Journal
 from alignment.locations import INSTALLATION
 from alignment.profile import Profile, load_profile
 from alignment.provenance import now
+from alignment.resources import gpu_id, has_gpu
 from alignment.responses import candidates, exemplar_sets, prompt_of
 from benchmarks import gpu_train
 from benchmarks.shaped import write_shape
@@ -89,8 +91,7 @@ class Card:
     @contextmanager
     def watched(self) -> Iterator[Card]:
         """Looks five times a second."""
-        card = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
-        command = ["nvidia-smi", f"--id={card}", "--query-gpu=utilization.gpu,memory.used"]
+        command = ["nvidia-smi", f"--id={gpu_id()}", "--query-gpu=utilization.gpu,memory.used"]
         command += ["--format=csv,noheader,nounits", "-lms", "200"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as looking:
             reader = threading.Thread(target=self._read, args=(looking,), daemon=True)
@@ -278,10 +279,11 @@ def serve_and_measure(root: Path, out: Path, instructions: int) -> None:
     rows, begin = Rows(out / "alone.json"), time.time()
     model = VllmModel.load(profile.engine, checkpoint)
     rows.add(row("vLLM: load, the first time", time.time() - begin, "s", begin))
-    for one in alone(model.llm, load_tokenizer(checkpoint.base), Work(profile, root, instructions)):
+    tokenizer = load_tokenizer(checkpoint.base)
+    for one in alone(model.llm, tokenizer, Work(profile, root, instructions)):
         rows.add(one)
     (out / "served").touch()
-    server.serve(serving, model, checkpoint.base)
+    server.serve(serving, TextEngine(tokenizer, model, {}))
 
 
 def measure_ours(root: Path, out: Path, instructions: int) -> None:
@@ -519,7 +521,7 @@ def main() -> int:
         case "chart":
             draw_timeline(out)
         case _:
-            if shutil.which("nvidia-smi") is None:
+            if not has_gpu():
                 print("benchmarks.gpu: there is no NVIDIA GPU (no nvidia-smi on the PATH)", file=sys.stderr)
                 return 2
             shutil.rmtree(out, ignore_errors=True)

@@ -158,7 +158,7 @@ def spec_of(name: str, settings: EngineSettings, checkpoint: Checkpoint) -> dict
     return {"engine": name, "settings": asdict(settings), "checkpoint": named}
 
 
-def load(spec: Mapping[str, Any]) -> Model:
+def load(spec: Mapping[str, Any]) -> TextEngine:
     """Loads what a spec describes."""
     raw = spec["checkpoint"]
     adapters = tuple(Path(path) for path in raw["adapters"])
@@ -167,17 +167,19 @@ def load(spec: Mapping[str, Any]) -> Model:
     if spec["engine"] == "vllm":
         from alignment.engines.vllm_model import VllmModel
 
-        return VllmModel.load(settings, checkpoint)
-    from alignment.engines.padded import PaddedModel
+        model: Model = VllmModel.load(settings, checkpoint)
+    else:
+        from alignment.engines.padded import PaddedModel
 
-    return PaddedModel.load(settings, checkpoint)
+        model = PaddedModel.load(settings, checkpoint)
+    return TextEngine(load_tokenizer(checkpoint.base), model, {})
 
 
-def serve(server: ModelServer, model: Model, base: Path) -> None:
+def serve(server: ModelServer, engine: TextEngine) -> None:
     """Answers until this process ends. A model that has a loop of its own runs it in this thread."""
-    server.ready(TextEngine(load_tokenizer(base), model, {}))
-    print(f"{now()} ready: {model.device}", flush=True)
-    getattr(model, "drive", threading.Event().wait)()
+    server.ready(engine)
+    print(f"{now()} ready: {engine.device}", flush=True)
+    getattr(engine.model, "drive", threading.Event().wait)()
 
 
 def main(folder: Path, spec: Mapping[str, Any]) -> None:
@@ -188,7 +190,7 @@ def main(folder: Path, spec: Mapping[str, Any]) -> None:
     server = ModelServer(listen(folder, spec), float(spec["settings"]["warm_s"]))
     server.start()
     try:
-        model = load(spec)
+        engine = load(spec)
     except Exception as error:  # noqa: BLE001 - the edge of the process: who waits for the model is told
         traceback.print_exc()
         refusal = error if isinstance(error, Refusal) else Refusal(
@@ -196,7 +198,7 @@ def main(folder: Path, spec: Mapping[str, Any]) -> None:
         )  # fmt: skip
         server.fail(refusal)
         signal.pause()
-    serve(server, model, Path(spec["checkpoint"]["base"]))
+    serve(server, engine)
 
 
 if __name__ == "__main__":

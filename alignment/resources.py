@@ -54,13 +54,17 @@ def free_memory() -> float:
 
 def free_gpu() -> float:
     """Tells the bytes that are free on the first NVIDIA GPU that this process may use; infinity if unknown."""
-    card = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
-    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits", f"--id={card}"]
+    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits", f"--id={gpu_id()}"]
     try:
         said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
         return float(said.split()[0]) * 2**20
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return float("inf")
+
+
+def gpu_id() -> str:
+    """Names the first NVIDIA GPU that this process may use, as `nvidia-smi --id` takes it."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
 
 
 def has_gpu() -> bool:

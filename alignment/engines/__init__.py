@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from alignment.checkpoint import Checkpoint, load_tokenizer
 from alignment.engines.interface import Completion, Engine, Sampling
 from alignment.engines.text import TextEngine
 from alignment.refusal import Refusal
+from alignment.resources import has_gpu
 from alignment.settings import EngineSettings
 
 __all__ = ["Completion", "Engine", "Sampling", "choose_engine", "open_engine", "uses_gpu"]
@@ -21,7 +21,7 @@ def choose_engine(settings: EngineSettings) -> tuple[str, str]:
     Raises:
         Refusal: vLLM was asked for and is not installed.
     """
-    installed, gpu = find_spec("vllm") is not None, shutil.which("nvidia-smi") is not None
+    installed, gpu = find_spec("vllm") is not None, has_gpu()
     if settings.name == "vllm" and not installed:
         raise Refusal(
             "engine.name: vllm is not installed",
@@ -38,7 +38,7 @@ def choose_engine(settings: EngineSettings) -> tuple[str, str]:
 
 def uses_gpu(settings: EngineSettings) -> bool:
     """Tells whether a model that this process loads goes onto an NVIDIA GPU."""
-    return settings.device != "cpu" and shutil.which("nvidia-smi") is not None
+    return settings.device != "cpu" and has_gpu()
 
 
 def open_engine(settings: EngineSettings, checkpoint: Checkpoint, workspace: Path) -> Engine:

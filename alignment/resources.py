@@ -18,6 +18,13 @@ BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 # NF4 with double quantization: half a byte, and for each 64 weights a byte, for each 256 of those four (QLoRA, section 3).
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 MEMINFO = Path("/proc/meminfo")
+CGROUPS = Path("/sys/fs/cgroup")
+# The limit, what is taken of it, and the lines of `memory.stat` that the kernel gives back by itself: versions 2 and 1.
+_LIMITS = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
+BESIDE_SLEEPER = 16e9  # bytes of main memory that a training takes beside a model that sleeps there (proposal)
 
 
 def require(needed: float, free: float, what: str, where: str, remedy: str) -> None:
@@ -44,12 +51,24 @@ def free_disk(folder: Path) -> float:
 
 
 def free_memory() -> float:
-    """Tells the bytes of main memory that processes can take; infinity where the system does not say."""
+    """Tells the bytes of main memory that processes can take; infinity where the system does not say.
+
+    A container's limit counts: its processes are killed there, however much the machine has.
+    """
+    free = [float("inf")]
     if MEMINFO.exists():
-        for line in MEMINFO.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return float(line.split()[1]) * 1024
-    return float("inf")
+        free += [1024 * float(line.split()[1]) for line in _lines(MEMINFO) if line.startswith("MemAvailable:")]
+    for limit, taken, stat, cached in _LIMITS:
+        try:
+            given_back = sum(float(line.split()[1]) for line in _lines(CGROUPS / stat) if line.split()[0] == cached)
+            free.append(float(_lines(CGROUPS / limit)[0]) - float(_lines(CGROUPS / taken)[0]) + given_back)
+        except (OSError, ValueError, IndexError):
+            pass  # no such version, or "max": no limit
+    return max(0.0, min(free))
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines()
 
 
 def free_gpu() -> float:
@@ -127,4 +146,22 @@ def require_room_to_load(model: Path, dtype: str, quantization: str, device: str
         f"{model}: loading it in {quantization if quantization != 'none' else dtype}",
         "on the GPU" if on_gpu else "in main memory",
         "end what else holds the memory, set model.quantization: nf4, or take a larger machine",
+    )
+
+
+def require_room_to_sleep(weights: float) -> None:
+    """Makes sure that main memory can take a model's weights while a training has the device.
+
+    Args:
+        weights: bytes.
+
+    Raises:
+        Refusal: it cannot.
+    """
+    require(
+        weights + BESIDE_SLEEPER,
+        free_memory(),
+        "a model that sleeps while another is trained",
+        "in main memory",
+        "rent a machine with more main memory, or let it be loaded anew",
     )

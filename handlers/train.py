@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -33,7 +34,13 @@ from alignment.provenance import (
     write_manifest,
 )
 from alignment.refusal import Refusal
-from alignment.training.backends import choose_backend, device_in_words, load_for_training, release_memory
+from alignment.training.backends import (
+    choose_backend,
+    device_in_words,
+    import_libraries,
+    load_for_training,
+    release_memory,
+)
 from alignment.training.checkpoints import discard
 from alignment.training.estimate import newest_rate
 from alignment.training.leaks import leaked
@@ -89,8 +96,12 @@ def _train(request: Request, run: Run) -> Outcome:
         return _completed(request, run)
 
     # Model and loop
-    if uses_gpu(profile.engine):
-        take_device(request.workspace, f"the training {request.run_id}")  # until this process ends
+    with ThreadPoolExecutor(1) as meanwhile:  # a server's model falls asleep while this process imports
+        on_gpu = uses_gpu(profile.engine)
+        taken = meanwhile.submit(take_device, request.workspace, f"the training {request.run_id}") if on_gpu else None
+        import_libraries(backend, profile.train.method)
+    if taken:
+        taken.result()  # the device, until this process ends
     model, tokenizer = load_for_training(backend, checkpoint, profile.train, profile.engine, profile.seed)
     device = device_in_words(model)
     rate = newest_rate(

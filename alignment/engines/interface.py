@@ -90,6 +90,22 @@ class Model(Protocol):
         """Reads the natural log-probability of each label as the next token."""
         ...
 
+    def sleep(self) -> None:
+        """Moves the weights to main memory and leaves the device to others. Nothing may be asked until `wake`.
+
+        Raises:
+            Refusal: main memory has no room for them.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Takes the weights back onto the device.
+
+        Raises:
+            Refusal: somebody else keeps its memory.
+        """
+        ...
+
     def close(self) -> None:
         """Lets the weights go."""
         ...

@@ -2,7 +2,8 @@
 
 It outlives the task that started it, so that the next one that wants the same model finds it loaded, and it leaves by
 itself: when nobody has been connected for `warm_s` seconds, or when it is asked to and nobody else is. The idle time is
-the kernel's timer with its default action, so that no state of this process can keep the memory.
+the kernel's timer with its default action, so that no state of this process can keep the memory. Asked by a training, it
+sleeps instead: its weights wait in main memory and the device is the other's, until the next user wakes it.
 
 The protocol is one JSON object a line, each way. The tokenizer and its guard are on this side, loaded once with the model,
 so that a handler neither imports nor waits for a library of models. `warm` is the client.
@@ -30,7 +31,7 @@ from alignment.provenance import now, replace_file
 from alignment.refusal import Refusal
 from alignment.settings import EngineSettings
 
-HOLDER, LIFE, SOCKET = "holder.json", "life", "socket"
+HOLDER, ASLEEP, LIFE, SOCKET = "holder.json", "asleep.json", "life", "socket"
 COMPLETION = tuple(field.name for field in fields(Completion))
 KEPT = "CAI_KEPT"  # in the environment that a server starts with: its task's end is not its own
 LONGEST_LOAD_S = 3600.0
@@ -39,8 +40,15 @@ LONGEST_LOAD_S = 3600.0
 class ModelServer:
     """Answers connections; each stands for one user of the model."""
 
-    def __init__(self, listener: socket.socket, warm_s: float) -> None:
-        self._listener, self._warm_s = listener, warm_s
+    def __init__(self, folder: Path, holder: Mapping[str, Any], warm_s: float) -> None:
+        """Becomes the one model server of a folder, where others read who it is.
+
+        Raises:
+            BlockingIOError: another one has the device.
+        """
+        self._folder, self._warm_s = folder, warm_s
+        self._life = hold_device(folder, holder)
+        self._listener = _listen(folder)  # from now on it can be reached
         self._users = 0
         self._counting = threading.Lock()
         self._loaded = threading.Event()
@@ -97,21 +105,49 @@ class ModelServer:
         signal.setitimer(signal.ITIMER_REAL, 0 if self._users else self._warm_s)
 
     def _answer(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        if asked["do"] == "leave":
+        if asked["do"] in ("leave", "sleep"):
             with self._counting:
-                if self._users == 1:  # the one who asks
-                    print(f"{now()} asked to leave", flush=True)
-                    os._exit(0)
-                return {"users": self._users - 1}
+                if self._users > 1:  # beside the one who asks
+                    return {"users": self._users - 1}
+                if asked["do"] == "sleep" and self._sleep():
+                    return {}
+                print(f"{now()} asked to leave", flush=True)
+                os._exit(0)
         if self._failed:
             return self._failed
         try:
-            return self._work(asked)
+            return self._wake() if asked["do"] == "wake" else self._work(asked)
         except Refusal as refusal:
             return {"refusal": [refusal.reason, refusal.needs]}
         except Exception as error:  # noqa: BLE001 - the edge of the process: whoever asked is told
             traceback.print_exc()
             return {"error": f"{type(error).__name__}: {error}"}
+
+    def _sleep(self) -> bool:
+        """Leaves the device to the one who asks, who sees to it that nobody else connects meanwhile."""
+        if self._engine is None:
+            return False
+        try:
+            self._engine.model.sleep()
+        except Refusal as refusal:
+            print(f"{now()} cannot sleep: {refusal.reason}", flush=True)
+            return False
+        os.replace(self._folder / HOLDER, self._folder / ASLEEP)
+        os.close(self._life)
+        print(f"{now()} asleep", flush=True)
+        return True
+
+    def _wake(self) -> Mapping[str, Any]:
+        assert self._engine is not None
+        self._life = hold_device(self._folder, json.loads((self._folder / ASLEEP).read_text(encoding="utf-8")))
+        (self._folder / ASLEEP).unlink()
+        try:
+            self._engine.model.wake()
+        except Exception as error:  # noqa: BLE001 - half awake it is of no use: who asks for it starts another
+            print(f"{now()} cannot wake: {error}", flush=True)
+            os._exit(1)
+        print(f"{now()} awake", flush=True)
+        return {}
 
     def _work(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         engine: Any = self._engine
@@ -130,21 +166,32 @@ class ModelServer:
                 return {name: getattr(engine, name) for name in ("device", "width", "facts")}
 
 
-def listen(folder: Path, holder: Mapping[str, Any]) -> socket.socket:
-    """Becomes the one model server of a folder; the lock is held until this process ends.
+def hold_device(folder: Path, holder: Mapping[str, Any]) -> int:
+    """Takes the device for this process, and writes down who it is.
+
+    Returns:
+        The descriptor of the lock, which holds until it is closed or this process ends.
 
     Raises:
-        BlockingIOError: another one lives.
+        BlockingIOError: somebody else has it.
     """
     life = os.open(folder / LIFE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(life, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(life, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(life)
+        raise
+    replace_file(folder / HOLDER, json.dumps({**holder, "pid": os.getpid(), "since": now()}, indent=1) + "\n")
+    return life
+
+
+def _listen(folder: Path) -> socket.socket:
     (folder / SOCKET).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     listener.bind(f"/proc/self/fd/{at}/{SOCKET}")  # the path itself may be longer than an address can be
     os.close(at)
-    replace_file(folder / HOLDER, json.dumps({"pid": os.getpid(), "since": now(), **holder}, indent=1) + "\n")
-    listener.listen(64)  # from now on it can be reached, and everybody can read who it is
+    listener.listen(64)
     return listener
 
 
@@ -187,7 +234,7 @@ def main(folder: Path, spec: Mapping[str, Any]) -> None:
     os.environ.pop(KEPT, None)  # what this process starts dies with it
     # A rented machine's own disk goes with it; compiled kernels beside the workspace need no minute at the next start.
     os.environ.setdefault("VLLM_CACHE_ROOT", f"{folder.resolve()}/compiled")
-    server = ModelServer(listen(folder, spec), float(spec["settings"]["warm_s"]))
+    server = ModelServer(folder, spec, float(spec["settings"]["warm_s"]))
     server.start()
     try:
         engine = load(spec)

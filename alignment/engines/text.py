@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from alignment.engines.interface import Completion, Model, Sampling, seed_of
 from alignment.guard import TokenizerGuard, sha256_of_ids
 from alignment.refusal import Refusal
 
 
+class Held(Protocol):
+    """Something that is held until it is closed."""
+
+    def close(self) -> None: ...
+
+
 class TextEngine:
     """Completes prompts with a model that knows token ids alone."""
 
-    def __init__(self, tokenizer: Any, model: Model, facts: Mapping[str, Any], device: int | None = None) -> None:
+    def __init__(self, tokenizer: Any, model: Model, facts: Mapping[str, Any], device: Held | None = None) -> None:
         """Joins a tokenizer and a model.
 
         Args:
-            device: the descriptor that holds the device for a model in this process, closed when the model goes.
+            device: held for a model in this process, closed when the model goes.
         """
         self.model, self._held = model, device
         self.tokenizer = tokenizer
@@ -54,8 +59,7 @@ class TextEngine:
         """Lets the model go; see `Engine`."""
         self.model.close()
         if self._held is not None:
-            os.close(self._held)
-            self._held = None
+            self._held.close()
 
     def _encode(self, prompts: Sequence[str], new_tokens: int) -> list[list[int]]:
         encoded = self._guard.encode(prompts)

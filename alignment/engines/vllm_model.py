@@ -13,6 +13,7 @@ import itertools
 import os
 import queue
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 from alignment.checkpoint import Checkpoint
 from alignment.engines.interface import Drawn, Sampling, first_stop, joint_seed
 from alignment.refusal import Refusal
+from alignment.resources import GB, require_room_to_sleep
 from alignment.settings import EngineSettings
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM makes room for
@@ -30,6 +32,7 @@ _STEP_TOKENS = 8192  # of prompts in one step; more takes memory from keys and v
 # Batches for which kernels are recorded at the start, in between they are padded: below 160 rows a step only waits for the
 # weights, so that wide gaps cost nothing there. vLLM's own 51 sizes take twice as long to record, at each load.
 _GRAPH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, *range(160, 256, 16), *range(256, 513, 32))
+_WAKE_S = 60.0  # until the one who had the card has given its memory back
 _TAKEN_A_STEP = 128  # requests that join between two steps: taking more would let the card wait
 
 
@@ -65,6 +68,7 @@ class VllmModel:
         self.facts = facts
         self._asked: queue.SimpleQueue[_Asked] = queue.SimpleQueue()
         self._adapters: dict[str, int] = {}
+        self._asleep_bytes = 0
 
     @classmethod
     def load(cls, settings: EngineSettings, checkpoint: Checkpoint) -> VllmModel:
@@ -80,6 +84,7 @@ class VllmModel:
             "VLLM_USE_FLASHINFER_SAMPLER": "0",  # it does not keep to the seeds of requests
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_DO_NOT_TRACK": "1",
+            "THP_MEM_ALLOC_ENABLE": "1",  # large pages for weights that sleep in main memory
             "HF_HUB_OFFLINE": "1",
         }
         import torch
@@ -108,7 +113,12 @@ class VllmModel:
             max_model_len=settings.context or None,
             max_num_seqs=settings.batch_rows,
             max_num_batched_tokens=_STEP_TOKENS,
-            cudagraph_capture_sizes=[size for size in _GRAPH_SIZES if size <= settings.batch_rows],
+            # Steps that take in prompts have too many tokens for a recording to pay.
+            compilation_config={
+                "cudagraph_mode": "FULL_DECODE_ONLY",
+                "cudagraph_capture_sizes": [size for size in _GRAPH_SIZES if size <= settings.batch_rows],
+            },
+            enable_sleep_mode=settings.warm_s > 0,
             disable_log_stats=True,
             **adapters,
         )
@@ -134,6 +144,30 @@ class VllmModel:
         name = f"{path} {(path / 'adapter_model.safetensors').stat().st_mtime_ns}"
         number = self._adapters.setdefault(name, len(self._adapters) + 1)
         return WithAdapter(self, LoRARequest(name, number, os.fspath(path)))
+
+    def sleep(self) -> None:
+        """Moves the weights to main memory; see `Model`. Recorded kernels stay, a few GB of the card."""
+        from vllm.device_allocator import cumem
+
+        cumem.PIN_MEMORY = False  # pinned, each tensor is rounded up to a power of two: 115 GB for 65 of weights
+        held = cumem.CuMemAllocator.get_instance().pointer_to_data.values()
+        require_room_to_sleep(sum(one.handle[1] for one in held if one.tag == "weights"))
+        self._asleep_bytes = sum(one.handle[1] for one in held)
+        self.llm.sleep(level=1)
+
+    def wake(self) -> None:
+        """Takes the weights back onto the card; see `Model`."""
+        import torch
+
+        deadline = time.monotonic() + _WAKE_S
+        while (free := torch.cuda.mem_get_info()[0]) < self._asleep_bytes:
+            if time.monotonic() > deadline:
+                raise Refusal(
+                    f"the card: {free / GB:.1f} GB are free, {self._asleep_bytes / GB:.1f} GB are needed",
+                    "end what else holds the card's memory (nvidia-smi)",
+                )
+            time.sleep(0.05)
+        self.llm.wake_up()
 
     def close(self) -> None:
         """Does nothing: the memory is the process's, and goes with it."""

@@ -1,7 +1,8 @@
 """Finds the model server of a workspace, starts it, or has it make room: one model is on the device at a time.
 
-state/model/ holds it: `life`, locked by whoever has the device for as long as that process lives; `holder.json`, which
-says who and what that is; the server's `socket` and its `log`; and `door`, locked while somebody looks or starts.
+state/model/ holds it: `life`, locked by whoever has the device for as long as it has it; `holder.json`, which says who and
+what that is; the server's `socket` and its `log`; `asleep.json`, which says what server sleeps while a training has the
+device; and `door`, locked while somebody looks or starts.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ from typing import Any
 
 from alignment.checkpoint import Checkpoint
 from alignment.engines.interface import Completion, Sampling
-from alignment.engines.server import COMPLETION, HOLDER, KEPT, LIFE, SOCKET, spec_of
-from alignment.provenance import now, replace_file
+from alignment.engines.server import ASLEEP, COMPLETION, HOLDER, KEPT, LIFE, SOCKET, hold_device, spec_of
 from alignment.refusal import Refusal
 from alignment.settings import EngineSettings
 
@@ -78,7 +78,7 @@ class ServedEngine:
 def lease_model(
     name: str, settings: EngineSettings, checkpoint: Checkpoint, workspace: Path, facts: Mapping[str, Any]
 ) -> ServedEngine:
-    """Connects to the server that has a model loaded; where another model is, that one goes first.
+    """Connects to the server that has a model loaded, or wakes it; where another model is, that one goes first.
 
     Args:
         name: the engine, transformers or vllm.
@@ -97,49 +97,60 @@ def lease_model(
     while True:
         with _door(folder):
             holder = _holder(folder)
+            found = holder or _sleeper(folder)
             try:
-                if holder is None:
+                if found is None:
                     lease = _start(folder, {**spec, "key": key})
-                elif holder.get("key") == key:
-                    lease = _connect(folder)
-                elif _leaves(folder, holder):
+                elif found.get("key") == key:
+                    lease = _connect(folder) if holder else _wake(folder)
+                elif _makes_room(folder, found, "leave"):
                     continue
             except ConnectionError:
                 continue  # its idle time was over that very moment
-        if holder is not None and holder.get("key") != key:
-            waiting.wait_for(holder)
+        if found is not None and found.get("key") != key:
+            waiting.wait_for(found)
             continue
         try:
             return ServedEngine(folder, lease, adapter, facts)
         except ConnectionError as error:
             lease.close()
-            if holder is None:
+            if found is None:
                 raise Refusal(
                     f"the model server died while it loaded: {_tail(folder)}", f"see {folder / LOG}"
                 ) from error
 
 
-def take_device(workspace: Path, what: str) -> int:
-    """Takes the device for this process, which is to load a model itself: a server's model goes first.
+class Device:
+    """The device, held for this process until it is closed or the process ends."""
+
+    def __init__(self, *held: int) -> None:
+        self._held = held
+
+    def close(self) -> None:
+        """Lets others have it."""
+        for descriptor in self._held:
+            os.close(descriptor)
+        self._held = ()
+
+
+def take_device(workspace: Path, what: str, *, alone: bool = False) -> Device:
+    """Takes the device for this process, which is to load a model itself.
+
+    A server that nobody uses sleeps meanwhile, and does not count its idle time; it leaves if it cannot sleep.
 
     Args:
         what: who this is, for others that wait.
-
-    Returns:
-        The descriptor that holds the device until it is closed or this process ends.
+        alone: a server is to leave in any case.
     """
     folder, waiting = _folder(workspace), _Waiting()
     while True:
         with _door(folder):
             holder = _holder(folder)
-            if holder is None:
-                life = os.open(folder / LIFE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                fcntl.flock(life, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                replace_file(folder / HOLDER, json.dumps({"pid": os.getpid(), "since": now(), "what": what}) + "\n")
-                return life
-            left = _leaves(folder, holder)
-        if not left:
-            waiting.wait_for(holder)
+            if holder is None or _makes_room(folder, holder, "leave" if alone else "sleep"):
+                if alone and (sleeper := _sleeper(folder)):
+                    _makes_room(folder, sleeper, "leave")
+                return Device(hold_device(folder, {"what": what}), *_beside_sleeper(folder))
+        waiting.wait_for(holder)
 
 
 class _Waiting:
@@ -242,23 +253,51 @@ def _start(folder: Path, spec: Mapping[str, Any]) -> socket.socket:
     raise Refusal(f"the model server {pid} did not listen within {_START_S:.0f} s", f"see {folder / LOG}")
 
 
-def _leaves(folder: Path, holder: Mapping[str, Any]) -> bool:
-    """Asks a server to leave, and waits until it has; gives False where it is in use."""
+def _makes_room(folder: Path, server: Mapping[str, Any], how: str) -> bool:
+    """Asks a server to leave or to sleep, and waits until it has; gives False where it is in use."""
+    if "what" in server:
+        return False  # a process that has loaded a model by itself
     try:
-        process = os.pidfd_open(int(holder["pid"]))
+        process = os.pidfd_open(int(server["pid"]))
     except ProcessLookupError:
         return True
     try:
         with _connect(folder) as connection:
-            _ask(connection, {"do": "leave"})
-        return False
-    except (FileNotFoundError, ConnectionRefusedError):
-        return False  # a process that has loaded a model by itself
-    except ConnectionError:
+            return "users" not in _ask(connection, {"do": how})
+    except (FileNotFoundError, ConnectionError):
         select.select([process], [], [])  # gone, memory and all
         return True
     finally:
         os.close(process)
+
+
+def _sleeper(folder: Path) -> dict[str, Any] | None:
+    """Tells which server sleeps, or None where none does; to be asked while nobody has the device."""
+    try:
+        _connect(folder).close()
+        found: dict[str, Any] = json.loads((folder / ASLEEP).read_text(encoding="utf-8"))
+        return found
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+
+
+def _beside_sleeper(folder: Path) -> tuple[int, ...]:
+    """Connects to the server that sleeps, if one does: as long as somebody is connected it does not count idle time."""
+    try:
+        return (_connect(folder).detach(),)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return ()
+
+
+def _wake(folder: Path) -> socket.socket:
+    """Connects to the server that sleeps and has it take the device."""
+    lease = _connect(folder)
+    try:
+        _ask(lease, {"do": "wake"})
+    except BaseException:
+        lease.close()
+        raise
+    return lease
 
 
 def _connect(folder: Path) -> socket.socket:

@@ -15,6 +15,7 @@ from alignment.checkpoint import Checkpoint, load_model, load_tokenizer
 from alignment.refusal import Refusal
 from alignment.resources import has_gpu
 from alignment.settings import EngineSettings, TrainSettings
+from alignment.training.methods import METHODS
 
 
 def choose_backend(settings: TrainSettings) -> tuple[str, str]:
@@ -33,6 +34,19 @@ def choose_backend(settings: TrainSettings) -> tuple[str, str]:
     return "trl", "the fastest that was measured (docs/gpu.md)" if has_gpu() else "there is no NVIDIA GPU"
 
 
+def import_libraries(backend: str, method: str) -> None:
+    """Imports what a training is made of: 14 s on a rented machine, in which another process may still have the device."""
+    # One growing segment instead of many of fixed sizes: batches of many widths leave no holes between them.
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow each other on shared cores
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if backend == "unsloth":
+        from alignment.training.unsloth_backend import import_unsloth
+
+        import_unsloth()
+    METHODS[method].trainer()
+
+
 def load_for_training(
     backend: str, checkpoint: Checkpoint, settings: TrainSettings, engine: EngineSettings, seed: int
 ) -> tuple[Any, Any]:
@@ -41,8 +55,7 @@ def load_for_training(
     Returns:
         The base model without an adapter, or a PEFT model with a trainable one; and the tokenizer.
     """
-    # One growing segment instead of many of fixed sizes: batches of many widths leave no holes between them.
-    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    import_libraries(backend, settings.method)
     if backend == "unsloth":
         from alignment.training.unsloth_backend import load
 
@@ -51,8 +64,6 @@ def load_for_training(
 
 
 def _load(checkpoint: Checkpoint, engine: EngineSettings) -> tuple[Any, Any]:
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow each other on shared cores
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import torch
     from transformers.utils import logging as transformers_logging
 

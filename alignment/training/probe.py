@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from alignment.engines.interface import Sampling
+from alignment.engines.padded import PaddedModel
 from alignment.monitors import Vitals, distinct, repetition
+from alignment.settings import EngineSettings
 from alignment.training.rows import Row
 
 # An answer may run this many tokens past the longest one asked for before it counts as not ending by itself.
@@ -22,11 +25,15 @@ class Probe:
         size: rows to draw.
         seed: draws them.
         tokenizer: the model's own.
+        own_decoding: the model has a decoding loop, and caches, of its own, as Unsloth's do.
     """
 
-    def __init__(self, rows: Sequence[Row], size: int, seed: int, tokenizer: Any) -> None:
+    def __init__(
+        self, rows: Sequence[Row], size: int, seed: int, tokenizer: Any, *, own_decoding: bool = False
+    ) -> None:
         drawn = random.Random(seed).sample(list(rows), min(size, len(rows)))
         self._tokenizer = tokenizer
+        self._own_decoding = own_decoding
         self._prompts: list[list[int]] = [tokenizer(row["prompt"])["input_ids"] for row in drawn]
         answers = [row["chosen"] if "chosen" in row else row["completion"] for row in drawn]
         self._answers: list[list[int]] = [
@@ -63,13 +70,22 @@ class Probe:
         return total / sum(map(len, self._answers))
 
     def _answer(self, model: Any) -> tuple[list[str], float]:
-        ids, attention = self._padded([self._prompts[i] for i in self._asked], left=True, device=model.device)
+        prompts = [self._prompts[i] for i in self._asked]
+        limit = max(len(self._answers[i]) for i in self._asked) + GRACE_TOKENS
+        if self._own_decoding:
+            return self._generated(model, prompts, limit)
+        engine = PaddedModel(model, self._tokenizer, EngineSettings())
+        drawn = engine.complete(prompts, Sampling(limit), [0] * len(prompts))
+        return [one.text for one in drawn], sum(one.finish_reason == "stop" for one in drawn) / len(drawn)
+
+    def _generated(self, model: Any, prompts: list[list[int]], limit: int) -> tuple[list[str], float]:
+        ids, attention = self._padded(prompts, left=True, device=model.device)
         eos = self._tokenizer.eos_token_id
         answered = model.generate(
             input_ids=ids,
             attention_mask=attention,
             do_sample=False,
-            max_new_tokens=max(len(self._answers[i]) for i in self._asked) + GRACE_TOKENS,
+            max_new_tokens=limit,
             eos_token_id=eos,
             pad_token_id=eos,
         )[:, ids.shape[1] :].tolist()

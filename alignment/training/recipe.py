@@ -97,7 +97,7 @@ def train_adapter(
         raise Refusal(
             f"all {len(rows)} rows are longer than train.max_length = {settings.max_length} tokens", "raise it"
         )
-    probe = Probe(fitting, settings.probe_rows, seed, tokenizer)
+    probe = Probe(fitting, settings.probe_rows, seed, tokenizer, own_decoding=backend == "unsloth")
     texts = [{key: row[key] for key in ("prompt", *ANSWERS) if key in row} for row in fitting]
 
     # Model and loop

@@ -118,9 +118,10 @@ def by_tokens(trainer_class: Any, method: Method, settings: TrainSettings, seed:
             return fit
 
         def _free_bytes(self, model: Any) -> float:
-            """Tells what a pass may take beside the model, its gradients and the optimizer's averages."""
-            total = torch.cuda.mem_get_info(model.device)[1]
-            limit = min(settings.memory_gb * GB, total) if settings.memory_gb else total
+            """Tells what a pass may take beside the model, its gradients, the optimizer's averages and other processes."""
+            free, total = torch.cuda.mem_get_info(model.device)
+            others = total - free - torch.cuda.memory_reserved(model.device)  # such as a model server that sleeps
+            limit = (min(settings.memory_gb * GB, total) if settings.memory_gb else total) - others
             trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
             waiting = 0 if self.optimizer.state else ADAM_BYTES * trained
             return float(limit * (1 - MARGIN) - torch.cuda.memory_allocated(model.device) - waiting)

@@ -20,6 +20,20 @@ from alignment.settings import TrainSettings
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
+def import_unsloth() -> Any:
+    """Imports Unsloth, told how to behave; gives its way to load models."""
+    # Unsloth writes the trainers that it generates into the working directory unless it is told where.
+    if "UNSLOTH_COMPILE_LOCATION" not in os.environ:
+        os.environ["UNSLOTH_COMPILE_LOCATION"] = os.path.join(tempfile.mkdtemp(prefix="cai-"), "unsloth")
+    # Rows without padding are one long row, in which no mask can be checked; ours stand by length and have little.
+    os.environ.setdefault("UNSLOTH_DISABLE_AUTO_PADDING_FREE", "1")
+    # Compiling whole layers takes a minute at each start, and again for other widths of batches.
+    os.environ.setdefault("UNSLOTH_BLOCK_COMPILE", "0")
+    from unsloth import FastLanguageModel  # isort: skip
+
+    return FastLanguageModel
+
+
 def load(checkpoint: Checkpoint, settings: TrainSettings, seed: int) -> tuple[Any, Any]:
     """Loads a base with a new adapter, or with its last adapter to be trained on."""
     model, tokenizer = load_base(checkpoint, settings)
@@ -33,18 +47,11 @@ def load_base(checkpoint: Checkpoint, settings: TrainSettings) -> tuple[Any, Any
             "model.weights: random, and Unsloth loads files alone", "set backend: trl in the profile's train section"
         )
     require_room_to_load(checkpoint.base, checkpoint.dtype, checkpoint.quantization, "cuda" if has_gpu() else "cpu")
-    # Unsloth writes the trainers that it generates into the working directory unless it is told where.
-    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", os.path.join(tempfile.mkdtemp(prefix="cai-"), "unsloth"))
-    # Rows without padding are one long row, in which no mask can be checked; ours stand by length and have little.
-    os.environ.setdefault("UNSLOTH_DISABLE_AUTO_PADDING_FREE", "1")
-    # Compiling whole layers takes a minute at each start, and again for other widths of batches.
-    os.environ.setdefault("UNSLOTH_BLOCK_COMPILE", "0")
-    from unsloth import FastLanguageModel  # isort: skip
-
+    unsloth_models = import_unsloth()
     import torch
 
     with tempfile.TemporaryDirectory(prefix="cai-") as folder:
-        model, _ = FastLanguageModel.from_pretrained(
+        model, _ = unsloth_models.from_pretrained(
             model_name=str(checkpoint.adapters[-1] if checkpoint.adapters else checkpoint.base),
             tokenizer_name=_padded_otherwise(checkpoint.base, folder),
             max_seq_length=settings.max_length,
@@ -70,9 +77,7 @@ def _padded_otherwise(base: Path, folder: str) -> str:
 
 def with_adapter(model: Any, settings: TrainSettings, seed: int) -> Any:
     """Puts a new adapter on a base."""
-    from unsloth import FastLanguageModel  # isort: skip
-
-    return FastLanguageModel.get_peft_model(
+    return import_unsloth().get_peft_model(
         model,
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,

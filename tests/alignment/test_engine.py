@@ -10,6 +10,7 @@ import pytest
 
 from alignment.checkpoint import resolve_checkpoint, write_checkpoint
 from alignment.engines import Sampling, choose_engine, open_engine
+from alignment.engines.padded import PaddedModel
 from alignment.guard import sha256_of_ids
 from alignment.locations import INSTALLATION
 from alignment.refusal import Refusal
@@ -36,11 +37,15 @@ def local() -> Any:
     return open_engine(settings, resolve_checkpoint(ModelSettings(), INSTALLATION), INSTALLATION)
 
 
-@pytest.fixture(scope="module", params=["transformers", "served", "openai"])
+@pytest.fixture(scope="module", params=["transformers", "recorded", "served", "openai"])
 def engine(request: pytest.FixtureRequest, local: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Every engine that runs here: the contract holds whichever library or server stands behind it."""
     if request.param == "transformers":
         yield local
+        return
+    if request.param == "recorded":  # decodes as on a GPU, where its step is a CUDA graph
+        settings = EngineSettings(device="cpu", batch_rows=4)
+        yield local.over(PaddedModel(local.model.model, local.tokenizer, settings, records=True))
         return
     if request.param == "served":
         settings = EngineSettings(name="transformers", device="cpu", batch_rows=4, warm_s=0.1)
@@ -68,7 +73,7 @@ def test_engine_greedy_matches_the_model_run_without_padding_or_cache(engine: An
     """Left padding, the shared prefix and rows that leave change nothing: each token is the argmax of a plain pass."""
     import torch
 
-    for prompt, completion in zip(PROMPTS, engine.complete(PROMPTS, Sampling(12)), strict=True):
+    for prompt, completion in zip(PROMPTS, engine.complete(PROMPTS, Sampling(16)), strict=True):
         ids = local.tokenizer(prompt)["input_ids"]
         assert completion.prompt_sha256 == sha256_of_ids(ids)
         assert completion.prompt_tokens == len(ids)

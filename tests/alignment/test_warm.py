@@ -17,8 +17,8 @@ import pytest
 from alignment.checkpoint import Checkpoint, resolve_checkpoint
 from alignment.engines import Engine, Sampling, open_engine
 from alignment.engines.padded import PaddedModel
-from alignment.engines.server import LIFE
-from alignment.engines.warm import FOLDER, lease_model, take_device
+from alignment.engines.server import LIFE, SOCKET, spec_of
+from alignment.engines.warm import FOLDER, key_of, lease_model, take_device
 from alignment.locations import INSTALLATION
 from alignment.refusal import Refusal
 from alignment.settings import EngineSettings, ModelSettings
@@ -185,12 +185,89 @@ def test_training_takes_the_device_from_an_idle_server(workspace: Path) -> None:
     """Memory is free before another model is loaded, and a server waits for whoever trains."""
     open_engine(settings(), BASE, workspace).close()
     pid = holder(workspace)["pid"]
-    held = take_device(workspace, "a training")
+    held = take_device(workspace, "a training", alone=True)
     assert not Path(f"/proc/{pid}/exe").exists()
     assert holder(workspace)["what"] == "a training"
     assert lives(workspace)
-    os.close(held)
+    held.close()
     open_engine(settings(0.0), BASE, workspace).close()
+
+
+def test_a_server_sleeps_while_a_training_has_the_device(workspace: Path) -> None:
+    """The next user of the same model wakes it instead of loading it anew, and gets what it would have got before."""
+    sampling = Sampling(12, temperature=1.0, top_p=0.95, stop=("\n",), seed=3)
+    engine = open_engine(settings(), BASE, workspace)
+    before = engine.complete(PROMPTS, sampling)
+    engine.close()
+    pid = holder(workspace)["pid"]
+    for _ in range(2):
+        held = take_device(workspace, "a training")
+        assert holder(workspace)["what"] == "a training"
+        assert json.loads((workspace / FOLDER / "asleep.json").read_text())["pid"] == pid
+        held.close()
+    again = open_engine(settings(), BASE, workspace)
+    assert (holder(workspace)["pid"], (workspace / FOLDER / "asleep.json").exists()) == (pid, False)
+    assert again.complete(PROMPTS, sampling) == before
+    again.close()
+
+
+def test_a_sleeping_server_counts_its_idle_time_from_the_end_of_the_training(workspace: Path) -> None:
+    """However long a training lasts; afterwards it leaves as an idle one does."""
+    open_engine(settings(0.4), BASE, workspace).close()
+    pid = holder(workspace)["pid"]
+    held = take_device(workspace, "a training")
+    time.sleep(1.0)
+    process = os.pidfd_open(pid)
+    held.close()
+    assert select.select([process], [], [], LIMIT_S)[0], "the server sleeps on"
+    os.close(process)
+    assert not lives(workspace)
+
+
+def test_a_sleeping_server_leaves_for_another_model(workspace: Path, tmp_path: Path) -> None:
+    """There is one server at any time, whether it sleeps or not; a killed one is no hindrance."""
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", str(BASE.base), str(copy)], check=True)
+    open_engine(settings(), BASE, workspace).close()
+    first = holder(workspace)["pid"]
+    take_device(workspace, "a training").close()
+    open_engine(settings(), Checkpoint(copy, (), "float32", "none"), workspace).close()
+    second = holder(workspace)["pid"]
+    assert not Path(f"/proc/{first}/exe").exists()
+    take_device(workspace, "a training").close()
+    os.kill(second, signal.SIGKILL)
+    open_engine(settings(), BASE, workspace).close()
+    assert holder(workspace)["pid"] not in (first, second)
+
+
+def test_a_server_that_cannot_sleep_leaves(workspace: Path) -> None:
+    """Without room in main memory its weights are loaded anew; the log says why."""
+    engine = EngineSettings(name="transformers", device="cpu", warm_s=60.0)
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from alignment.engines import padded, server; from alignment.refusal import Refusal\n"
+        "def full(self): raise Refusal('main memory is full', '')\n"
+        "padded.PaddedModel.sleep = full\n"
+        "import json; server.main(Path(sys.argv[1]), json.loads(sys.argv[2]))"
+    )
+    spec = spec_of("transformers", engine, BASE)
+    (workspace / FOLDER).mkdir(parents=True)
+    with open(workspace / "log", "w") as log:
+        command = [
+            sys.executable,
+            "-c",
+            script,
+            str(workspace / FOLDER),
+            json.dumps({**spec, "key": key_of(spec, BASE)}),
+        ]
+        process = subprocess.Popen(command, cwd=INSTALLATION, stdout=log)
+    while not (workspace / FOLDER / SOCKET).exists():
+        time.sleep(0.02)
+    open_engine(engine, BASE, workspace).close()
+    assert holder(workspace)["pid"] == process.pid
+    take_device(workspace, "a training").close()
+    assert process.wait(LIMIT_S) == 0
+    assert "cannot sleep: main memory is full" in (workspace / "log").read_text()
 
 
 def test_a_killed_server_is_replaced(workspace: Path) -> None:

@@ -20,6 +20,7 @@ from alignment.engines import Sampling, choose_engine, open_engine
 from alignment.engines.warm import FOLDER, take_device
 from alignment.locations import INSTALLATION
 from alignment.refusal import Refusal
+from alignment.resources import free_gpu
 from alignment.settings import EngineSettings
 
 pytestmark = [
@@ -45,7 +46,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A workspace whose model server is gone at the end."""
     root = tmp_path_factory.mktemp("workspace")
     yield root
-    os.close(take_device(root, "the end of the tests"))
+    take_device(root, "the end of the tests", alone=True).close()
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,26 @@ def test_an_adapter_is_served_by_request(served: Any, workspace: Path, tmp_path:
     assert all(math.isclose(a[0], b[0], abs_tol=0.3, rel_tol=0.05) for a, b in zip(ours, theirs, strict=True))
     assert any(abs(a[0] - b[0]) > 0.5 for a, b in zip(ours, base, strict=True))
     assert served.complete(PROMPTS, Sampling(16)) == before
+    adapted.close()
+
+
+def test_a_model_that_slept_answers_as_before(served: Any, workspace: Path, tmp_path: Path) -> None:
+    """While a training has the card the server keeps next to nothing of it; awake, base and adapter are what they were."""
+    adapter = write_adapter(tmp_path / "adapter")
+    adapted = open_engine(SERVED, Checkpoint(BASE.base, (adapter,), "bfloat16", "none"), workspace)
+    before = [engine.complete(PROMPTS, Sampling(16)) for engine in (served, adapted)]
+    pid = json.loads((workspace / FOLDER / "holder.json").read_text())["pid"]
+    adapted.close()
+    served.close()  # it can be asked again: a request needs no lease
+    free = free_gpu()
+    held = take_device(workspace, "a training")
+    assert free_gpu() - free > 8e9
+    held.close()
+    again = open_engine(SERVED, BASE, workspace)
+    assert json.loads((workspace / FOLDER / "holder.json").read_text())["pid"] == pid
+    adapted = open_engine(SERVED, Checkpoint(BASE.base, (adapter,), "bfloat16", "none"), workspace)
+    assert [engine.complete(PROMPTS, Sampling(16)) for engine in (again, adapted)] == before
+    again.close()
     adapted.close()
 
 

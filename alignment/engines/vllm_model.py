@@ -27,7 +27,7 @@ from alignment.settings import EngineSettings
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM makes room for
 _WHOLE_CARD = 0.92  # vLLM's own default share
-_BESIDES_BYTES = 5.5e9  # beside its share: context, graphs, sampling; 3.6e9 measured, 78.1 GB of 80 (docs/gpu.md)
+_BESIDES_BYTES = 4.5e9  # beside its share: context, graphs, sampling; 2.4e9 measured (docs/gpu.md)
 _STEP_TOKENS = 8192  # of prompts in one step; more takes memory from keys and values
 # Batches for which kernels are recorded at the start, in between they are padded: below 160 rows a step only waits for the
 # weights, so that wide gaps cost nothing there. vLLM's own 51 sizes take twice as long to record, at each load.

@@ -56,7 +56,7 @@ from handlers.contract import REQUEST, Input, Request
 Row = dict[str, Any]  # what, value, unit, to_meet, begin, end (seconds since the epoch), peak_gb
 PROFILE = "shaped"
 SHARED, OWN, NEW = 150, 50, 100  # tokens of a prompt that all share, its own, and drawn ones
-TRAIN_ROWS = 1200
+TRAIN_ROWS = 3600
 
 
 def row(what: str, value: float, unit: str, begin: float, to_meet: Any = None, end: float | None = None) -> Row:
@@ -322,7 +322,7 @@ def run_handlers(root: Path, out: Path, rows: Rows) -> None:
     data = write_rows(root, stage, TRAIN_ROWS)
     given: list[Input] = []
     asked: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("baseline", {"items": 200}), ("generate", {"instructions": 200}), ("train", {"data": data}),
+        ("baseline", {"items": 0}), ("generate", {"instructions": 200}), ("train", {"data": data}),
         ("evaluate", {}),
     )  # fmt: skip
     for handler, params in asked:

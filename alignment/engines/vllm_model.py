@@ -27,10 +27,11 @@ from alignment.settings import EngineSettings
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM makes room for
 _WHOLE_CARD = 0.92  # vLLM's own default share
-_BESIDES_BYTES = 4.5e9  # beside its share: context, graphs, sampling; 2.4e9 measured (docs/gpu.md)
+_BESIDES_BYTES = 4.5e9  # beside its share: context, graphs, sampling; 3.6e9 measured (docs/gpu.md)
 _STEP_TOKENS = 8192  # of prompts in one step; more takes memory from keys and values
 # Batches for which kernels are recorded at the start, in between they are padded: below 160 rows a step only waits for the
-# weights, so that wide gaps cost nothing there. vLLM's own 51 sizes take twice as long to record, at each load.
+# weights, so that wide gaps cost nothing there. vLLM's own 51 sizes take twice as long to record, at each load. Recording
+# steps of decoding alone takes 7 s instead of 28, but steps that take in prompts then leave the card idle for a sixth.
 _GRAPH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, *range(160, 256, 16), *range(256, 513, 32))
 _WAKE_S = 60.0  # until the one who had the card has given its memory back
 _TAKEN_A_STEP = 128  # requests that join between two steps: taking more would let the card wait
@@ -113,11 +114,7 @@ class VllmModel:
             max_model_len=settings.context or None,
             max_num_seqs=settings.batch_rows,
             max_num_batched_tokens=_STEP_TOKENS,
-            # Steps that take in prompts have too many tokens for a recording to pay.
-            compilation_config={
-                "cudagraph_mode": "FULL_DECODE_ONLY",
-                "cudagraph_capture_sizes": [size for size in _GRAPH_SIZES if size <= settings.batch_rows],
-            },
+            cudagraph_capture_sizes=[size for size in _GRAPH_SIZES if size <= settings.batch_rows],
             enable_sleep_mode=settings.warm_s > 0,
             disable_log_stats=True,
             **adapters,

@@ -149,7 +149,7 @@ def train_adapter(
     _prepare(trainer, settings, backend)
     check_masks(trainer.get_train_dataloader(), (tokenizer(row["prompt"])["input_ids"] for row in fitting), tokenizer)
     tokens = epochs * sum(method.padded_tokens(row) for row in trainer.train_dataset)
-    voice.progress(0, 1, "step", in_words(tokens, rate))
+    watch.estimate = in_words(tokens, rate)
     voice.measure("estimate.tokens", tokens)
     if rate:
         voice.measure("estimate.seconds", tokens / rate.tokens_per_s)

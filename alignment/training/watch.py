@@ -81,6 +81,7 @@ class Watch:
         self._said_at = 0.0
         self._step_at = self._tokens_before = 0.0
         self._probed = False
+        self.estimate = ""  # of the whole run, told as it begins
         self.saved: SavedState | None = resumed
         self.degenerated: list[str] = []
         self.interrupted = False
@@ -95,6 +96,7 @@ class Watch:
 
     def on_train_begin(self, _args: Any, state: Any, _control: Any, *, model: Any, **_: Any) -> None:
         """Takes the first probe, or proves that a resumed run is the one that was interrupted."""
+        self._voice.progress(state.global_step, state.max_steps, "step", self.estimate)
         if self._resumed is None:
             (self._data_dir / LOG).unlink(missing_ok=True)
             self._take_probe(0, model)

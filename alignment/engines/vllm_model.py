@@ -31,7 +31,7 @@ _BESIDES_BYTES = 4.5e9  # beside its share: context, graphs, sampling; 3.6e9 mea
 _STEP_TOKENS = 8192  # of prompts in one step; more takes memory from keys and values
 # Batches for which kernels are recorded at the start, in between they are padded: below 160 rows a step only waits for the
 # weights, so that wide gaps cost nothing there. vLLM's own 51 sizes take twice as long to record, at each load. Recording
-# steps of decoding alone takes 7 s instead of 28, but steps that take in prompts then leave the card idle for a sixth.
+# steps of decoding alone takes 7 s instead of 14, but steps that take in prompts then leave the card idle for a sixth.
 _GRAPH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, *range(160, 256, 16), *range(256, 513, 32))
 _WAKE_S = 60.0  # until the one who had the card has given its memory back
 _TAKEN_A_STEP = 128  # requests that join between two steps: taking more would let the card wait

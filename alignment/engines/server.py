@@ -50,6 +50,7 @@ class ModelServer:
         self._life = hold_device(folder, holder)
         self._listener = _listen(folder)  # from now on it can be reached
         self._users = 0
+        self._asleep = False
         self._counting = threading.Lock()
         self._loaded = threading.Event()
         self._engine: TextEngine | None = None
@@ -115,6 +116,8 @@ class ModelServer:
                 os._exit(0)
         if self._failed:
             return self._failed
+        if self._asleep and asked["do"] != "wake":
+            raise ConnectionAbortedError  # who came while it fell asleep is to look again who has the device
         try:
             return self._wake() if asked["do"] == "wake" else self._work(asked)
         except Refusal as refusal:
@@ -129,9 +132,10 @@ class ModelServer:
             return False
         try:
             self._engine.model.sleep()
-        except Refusal as refusal:
-            print(f"{now()} cannot sleep: {refusal.reason}", flush=True)
+        except Exception as error:  # noqa: BLE001 - whatever it is, leaving is the other way to make room
+            print(f"{now()} cannot sleep: {error}", flush=True)
             return False
+        self._asleep = True
         os.replace(self._folder / HOLDER, self._folder / ASLEEP)
         os.close(self._life)
         print(f"{now()} asleep", flush=True)
@@ -146,6 +150,7 @@ class ModelServer:
         except Exception as error:  # noqa: BLE001 - half awake it is of no use: who asks for it starts another
             print(f"{now()} cannot wake: {error}", flush=True)
             os._exit(1)
+        self._asleep = False
         print(f"{now()} awake", flush=True)
         return {}
 

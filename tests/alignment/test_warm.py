@@ -18,7 +18,7 @@ from alignment.checkpoint import Checkpoint, resolve_checkpoint
 from alignment.engines import Engine, Sampling, open_engine
 from alignment.engines.padded import PaddedModel
 from alignment.engines.server import LIFE, SOCKET, spec_of
-from alignment.engines.warm import FOLDER, key_of, lease_model, take_device
+from alignment.engines.warm import FOLDER, _ask, _connect, key_of, lease_model, take_device
 from alignment.locations import INSTALLATION
 from alignment.refusal import Refusal
 from alignment.settings import EngineSettings, ModelSettings
@@ -204,6 +204,8 @@ def test_a_server_sleeps_while_a_training_has_the_device(workspace: Path) -> Non
         held = take_device(workspace, "a training")
         assert holder(workspace)["what"] == "a training"
         assert json.loads((workspace / FOLDER / "asleep.json").read_text())["pid"] == pid
+        with pytest.raises(ConnectionError), _connect(workspace / FOLDER) as connection:
+            _ask(connection, {"do": "hello"})  # as one would who came while it fell asleep, and looks again
         held.close()
     again = open_engine(settings(), BASE, workspace)
     assert (holder(workspace)["pid"], (workspace / FOLDER / "asleep.json").exists()) == (pid, False)

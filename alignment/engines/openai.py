@@ -69,15 +69,22 @@ class OpenAIEngine:
             timeout=httpx.Timeout(settings.timeout_s, connect=min(10.0, settings.timeout_s)),
             limits=httpx.Limits(max_connections=settings.concurrency),
         )
-        served = [str(entry["id"]) for entry in self._ask("GET", "models")["data"]]
-        if self._model not in served:
-            raise Refusal(
-                f"engine.base_url: {settings.base_url} does not serve {self._model!r}, but {', '.join(served)}",
-                "start the server with this model, or mend engine.served_model in the profile",
-            )
+        try:
+            self._require_served()
+        except BaseException:
+            self.close()
+            raise
         self.device = f"{self._model} at {settings.base_url}"
         self.width = settings.concurrency
         self.facts: Mapping[str, Any] = {"engine": "openai", "model": self._model, "served_by": settings.base_url}
+
+    def _require_served(self) -> None:
+        served = [str(entry["id"]) for entry in self._ask("GET", "models")["data"]]
+        if self._model not in served:
+            raise Refusal(
+                f"engine.base_url: {self._settings.base_url} does not serve {self._model!r}, but {', '.join(served)}",
+                "start the server with this model, or mend engine.served_model in the profile",
+            )
 
     def complete(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int] = ()) -> list[Completion]:
         """Completes prompts; see `Engine`. How a seed becomes a sample is the server's."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,10 +24,11 @@ class Server(serve_completions.Server):
     """Serves one model. `faults` are given, in order, in place of answers: a status, or "drop"."""
 
     engine: TextEngine
+    daemon_threads = False  # closing waits for its connections, which every engine must have closed
 
     def __init__(self, engine: TextEngine) -> None:
         super().__init__(engine, MODEL, 0, Handler)
-        self.lock = threading.Lock()
+        self.lock, self.computing = threading.Lock(), threading.Lock()
         self.faults: list[int | str] = []
         self.asked: list[dict[str, Any]] = []  # the bodies of all completion requests, faulty ones too
         self.under_way = self.most_under_way = 0
@@ -55,14 +56,8 @@ class Handler(serve_completions.Connection):
             self.server.under_way += 1
             self.server.most_under_way = max(self.server.most_under_way, self.server.under_way)
             fault = self.server.faults.pop(0) if self.server.faults else None
-        try:
-            self._post(body, fault)
-        finally:
-            with self.server.lock:
-                self.server.under_way -= 1
-
-    def _post(self, body: dict[str, Any], fault: int | str | None) -> None:
         if fault == "drop":
+            self._done()
             self.close_connection = True
             self.connection.close()
         elif isinstance(fault, int):
@@ -70,8 +65,18 @@ class Handler(serve_completions.Connection):
         elif self.server.key and self.headers.get("Authorization") != f"Bearer {self.server.key}":
             self._answer(401, {"error": "no such key"})
         else:
-            with self.server.lock:
-                self._answer(200, completion(self.server.engine, body, self.server.extra_tokens))
+            with self.server.computing:
+                answer = completion(self.server.engine, body, self.server.extra_tokens)
+            self._answer(200, answer)
+
+    def _answer(self, status: int, body: Mapping[str, Any]) -> None:
+        if self.command == "POST":
+            self._done()  # before it is told: the client asks again at once
+        super()._answer(status, body)
+
+    def _done(self) -> None:
+        with self.server.lock:
+            self.server.under_way -= 1
 
 
 def completion(engine: TextEngine, body: dict[str, Any], extra_tokens: int) -> dict[str, Any]:

@@ -55,7 +55,9 @@ def engine(request: pytest.FixtureRequest, local: Any, tmp_path_factory: pytest.
         return
     with served(local) as server:
         settings = EngineSettings(name="openai", base_url=server.base_url, served_model=MODEL, concurrency=4)
-        yield open_engine(settings, resolve_checkpoint(ModelSettings(), INSTALLATION), INSTALLATION)
+        engine = open_engine(settings, resolve_checkpoint(ModelSettings(), INSTALLATION), INSTALLATION)
+        yield engine
+        engine.close()
 
 
 def test_auto_picks_by_hardware_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from tests.alignment.completions import KEY, MODEL, Server, served
 
 pytestmark = pytest.mark.model
 CHECKPOINT = Checkpoint(INSTALLATION / "microworld" / "weights", (), "float32", "none")
+OPENED: list[OpenAIEngine] = []  # by the test that runs
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +32,16 @@ def model() -> TextEngine:
 def server(model: TextEngine) -> Iterator[Server]:
     with served(model) as running:
         yield running
+        while OPENED:
+            OPENED.pop().close()
 
 
 def connect(server: Server, waited: list[float] | None = None, env: dict[str, str] | None = None, **more: Any) -> Any:
     """Opens the engine on a server; its waiting before further tries is noted instead of done."""
     settings = EngineSettings(**{"name": "openai", "base_url": server.base_url, "served_model": MODEL, **more})
     log = [] if waited is None else waited
-    return OpenAIEngine(settings, CHECKPOINT, environment=env or {}, wait=log.append)
+    OPENED.append(OpenAIEngine(settings, CHECKPOINT, environment=env or {}, wait=log.append))
+    return OPENED[-1]
 
 
 @pytest.mark.parametrize("fault", [429, 500, 503, "drop"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -40,7 +41,8 @@ def test_the_openai_engine_reads_the_same_from_it(server: Server) -> None:
     """What a harness gets is what the handlers get: texts, finish reasons and counts."""
     settings = EngineSettings(name="openai", base_url=address(server), served_model="tiny", send_ids=False)
     sampling = Sampling(12, stop=("\n",))
-    assert OpenAIEngine(settings, CHECKPOINT).complete(PROMPTS, sampling) == server.engine.complete(PROMPTS, sampling)
+    with closing(OpenAIEngine(settings, CHECKPOINT)) as engine:
+        assert engine.complete(PROMPTS, sampling) == server.engine.complete(PROMPTS, sampling)
 
 
 def test_several_prompts_of_a_request_come_back_in_order(server: Server) -> None:

@@ -18,7 +18,7 @@ from alignment.provenance import replace_file
 from alignment.random_weights import load_random
 from alignment.refusal import Refusal
 from alignment.resources import require_room_to_load
-from alignment.settings import ModelSettings
+from alignment.settings import EngineSettings, ModelSettings
 
 MODEL = "model.json"
 
@@ -107,6 +107,36 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder)
+
+
+def set_environment() -> None:
+    """Sets what libraries read as they are imported, where nobody has set it."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow each other on shared cores
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def ready_process(settings: EngineSettings) -> str:
+    """Readies this process for a model: silence, and torch's threads. Gives the device that the settings mean."""
+    set_environment()
+    import torch
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    if settings.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return settings.device
+
+
+def device_in_words(model: Any) -> str:
+    """Names what a model is on; on a CPU the number of threads is a part of what makes a run repeatable."""
+    import torch
+
+    if model.device.type == "cuda":
+        return str(torch.cuda.get_device_name(model.device))
+    return f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads"
 
 
 def load_model(checkpoint: Checkpoint, device: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -89,6 +90,15 @@ def gpu_id() -> str:
 def has_gpu() -> bool:
     """Tells whether the NVIDIA driver's tool is installed, without loading its libraries."""
     return shutil.which("nvidia-smi") is not None
+
+
+def release_memory() -> None:
+    """Gives a dropped model's memory back; its layers and what computes them name each other."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def weight_files(model: Path) -> list[Path]:

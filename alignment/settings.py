@@ -168,7 +168,9 @@ class TrainSettings:
         "what computes adapted layers: PEFT (plain) or alignment/training/fused.py; auto takes fused on a GPU",
         choices=("auto", "plain", "fused"),
     )
-    memory_gb: float = setting(0.0, "GPU memory that training may take; 0 takes the whole card", minimum=0)
+    memory_gb: float = setting(
+        0.0, "GPU memory to stay within, with what other processes hold of it; 0: the whole card", minimum=0
+    )
     part_tokens: int = setting(
         0, "padded tokens of a batch that are computed at once; 0 takes what memory allows", minimum=0
     )

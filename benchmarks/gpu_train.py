@@ -108,7 +108,7 @@ def repeat_layer(model: Any, layer: Any, count: int) -> Any:
     """Gives a model `count` copies of a decoder layer."""
     import torch
 
-    from alignment.training.backends import release_memory
+    from alignment.resources import release_memory
 
     model.model.layers = None  # the earlier copies leave memory before the next ones come
     model.__dict__.pop("peft_config", None)

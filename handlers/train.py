@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from alignment.checkpoint import Checkpoint, resolve_checkpoint, write_checkpoint
+from alignment.checkpoint import Checkpoint, device_in_words, resolve_checkpoint, write_checkpoint
 from alignment.curriculum import all_stages, load_stage, stage_folder
 from alignment.engines import uses_gpu
 from alignment.engines.warm import take_device
@@ -34,13 +34,8 @@ from alignment.provenance import (
     write_manifest,
 )
 from alignment.refusal import Refusal
-from alignment.training.backends import (
-    choose_backend,
-    device_in_words,
-    import_libraries,
-    load_for_training,
-    release_memory,
-)
+from alignment.resources import release_memory
+from alignment.training.backends import choose_backend, import_libraries, load_for_training
 from alignment.training.checkpoints import discard
 from alignment.training.estimate import newest_rate
 from alignment.training.leaks import leaked

@@ -8,26 +8,23 @@ model's kernels one by one takes longer than computing them.
 
 from __future__ import annotations
 
-import gc
-import logging
-import os
 import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from alignment.checkpoint import Checkpoint, load_model, load_tokenizer
+from alignment.checkpoint import Checkpoint, device_in_words, load_model, load_tokenizer, ready_process
 from alignment.engines.interface import Drawn, Sampling, first_stop
-from alignment.resources import require_room_to_sleep
+from alignment.resources import release_memory, require_room_to_sleep
 from alignment.settings import EngineSettings
 
 _SHARED_TOKENS = 16  # a shorter common prefix costs more as a forward pass of its own than it saves
 _SHARED_ROWS = 4
 _LEAVE_SHARE = 0.8  # rows are dropped from the batch when fewer than this share still run: dropping copies the cache
-_RECORDED_TOKENS = 16  # fewer new ones are not worth a recording, which takes as long as some three steps
+_RECORDED_TOKENS = 16  # fewer new ones are not worth a recording (proposal)
 # Rows times tokens of a cache of full length, above which attention over all of it takes longer than launching kernels:
-# with 32 B parameters 77,000 took 180 ms a step where a growing cache took 118 (one H200, transformers 5.17).
+# with 32 B parameters 77,000 took 191 ms a token where a growing cache took 113 (one H200, transformers 5.17).
 _RECORDED_CACHE = 16384
 
 
@@ -52,25 +49,13 @@ class PaddedModel:
             records = model.device.type == "cuda" and "unsloth" not in sys.modules
         self._records = records and set(getattr(model.config, "layer_types", None) or ()) <= {"full_attention"}
         self.context = int(model.config.max_position_embeddings)
-        self.device = _device_in_words(model.device.type)
+        self.device = device_in_words(model)
         self.facts: Mapping[str, Any] = {}
 
     @classmethod
     def load(cls, settings: EngineSettings, checkpoint: Checkpoint) -> PaddedModel:
         """Loads a checkpoint on the device that the settings name."""
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow each other on shared cores
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        import torch
-        from transformers.utils import logging as transformers_logging
-
-        transformers_logging.disable_progress_bar()
-        logging.getLogger("transformers").setLevel(logging.ERROR)
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
-        device = settings.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(load_model(checkpoint, device), load_tokenizer(checkpoint.base), settings)
+        return cls(load_model(checkpoint, ready_process(settings)), load_tokenizer(checkpoint.base), settings)
 
     def complete(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Drawn]:
         """Completes prompts; see `Model`."""
@@ -100,7 +85,7 @@ class PaddedModel:
         if self._home.type != "cpu":
             require_room_to_sleep(self.model.get_memory_footprint())
         self.model.to("cpu")
-        _release()
+        release_memory()
 
     def wake(self) -> None:
         """Takes the weights back onto the device; see `Model`."""
@@ -109,7 +94,7 @@ class PaddedModel:
     def close(self) -> None:
         """Lets the weights go; see `Model`."""
         self.model = None
-        _release()
+        release_memory()
 
     def _batches(self, encoded: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
         """Cuts prompts into batches of like beginnings and lengths, within the budget of rows and tokens."""
@@ -170,9 +155,12 @@ class PaddedModel:
             uniforms = _uniforms(sampling, seeds).to(self.model.device)
             logits, cache, mask, position = self._prefill(batch)
             new = sampling.max_new_tokens
-            recorded = self._records and new >= _RECORDED_TOKENS and mask.numel() + len(batch) * new <= _RECORDED_CACHE
-            steps = (_Recorded if recorded else _Growing)(self.model, cache, mask, position, new)
-            for step in range(sampling.max_new_tokens):
+            steps: _Growing | _Recorded
+            if self._records and new >= _RECORDED_TOKENS and mask.numel() + len(batch) * new <= _RECORDED_CACHE:
+                steps = _Recorded(self.model, cache, mask, position, new)
+            else:
+                steps = _Growing(self.model, cache, mask, position)
+            for step in range(new):
                 tokens = _choose(logits, sampling, uniforms[:, step])
                 for row, token in zip(running, tokens.tolist(), strict=True):
                     if not alive[row]:
@@ -184,9 +172,9 @@ class PaddedModel:
                     if token in ending and first_stop(self._tokenizer.decode(drawn[row]), sampling.stop) is not None:
                         alive[row] = False
                 kept = [index for index, row in enumerate(running) if alive[row]]
-                if not kept or step == sampling.max_new_tokens - 1:
+                if not kept or step == new - 1:
                     break
-                if len(kept) < steps.leave_share * len(running):
+                if isinstance(steps, _Growing) and len(kept) < _LEAVE_SHARE * len(running):
                     chosen = torch.tensor(kept, device=tokens.device)
                     running = [running[index] for index in kept]
                     tokens, uniforms = tokens[chosen], uniforms[chosen]
@@ -217,9 +205,7 @@ class PaddedModel:
 class _Growing:
     """Decodes with a cache that grows by each token, from which rows can leave."""
 
-    leave_share = _LEAVE_SHARE
-
-    def __init__(self, model: Any, cache: Any, mask: Any, position: Any, _new_tokens: int) -> None:
+    def __init__(self, model: Any, cache: Any, mask: Any, position: Any) -> None:
         self._model, self._cache, self._mask, self._position = model, cache, mask, position
 
     def keep(self, chosen: Any) -> None:
@@ -243,8 +229,6 @@ class _Recorded:
     a step of a large model waits for the weights, however few rows there are.
     """
 
-    leave_share = 0.0
-
     def __init__(self, model: Any, cache: Any, mask: Any, position: Any, new_tokens: int) -> None:
         import torch
         from transformers import StaticCache
@@ -260,25 +244,24 @@ class _Recorded:
         self._graph: Any = None
         self._logits: Any = None
 
-    def keep(self, chosen: Any) -> None:
-        """Is never asked: see `leave_share`."""
-        raise NotImplementedError
-
     def take(self, tokens: Any) -> Any:
         """Computes the logits (B, V) after one more token of each row (B,); the next step writes over them."""
-        import torch
-
         self._tokens.copy_(tokens[:, None])
         self._position.add_(1)
-        if self._graph is None and (self._logits is None or self._tokens.device.type != "cuda"):
-            self._logits = self._step()
-            return self._logits
+        if self._graph is None and self._logits is not None and self._tokens.device.type == "cuda":
+            self._record()
         if self._graph is None:
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-                self._logits = self._step()
-        self._graph.replay()
+            self._logits = self._step()
+        else:
+            self._graph.replay()
         return self._logits
+
+    def _record(self) -> None:
+        import torch
+
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            self._logits = self._step()
 
     def _step(self) -> Any:
         return _forward(self._model, self._tokens, self._mask, self._position, self._cache)
@@ -295,14 +278,6 @@ def _forward(model: Any, ids: Any, mask: Any, positions: Any, cache: Any) -> Any
         logits_to_keep=1,
     )
     return output.logits[:, -1].float()
-
-
-def _release() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _common_prefix(batch: Sequence[Sequence[int]]) -> int:
@@ -339,11 +314,3 @@ def _choose(logits: Any, sampling: Sampling, uniform: Any) -> Any:
     index = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)
     last = (probability > 0).sum(-1, keepdim=True) - 1  # a product rounded up would fall outside the nucleus
     return order.gather(-1, torch.minimum(index, last))[:, 0]
-
-
-def _device_in_words(kind: str) -> str:
-    import torch
-
-    if kind == "cuda":
-        return str(torch.cuda.get_device_name(0))
-    return f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads"

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from contextlib import ExitStack
+from typing import Any
 
 from alignment.engines.interface import Completion, Model, Sampling, seed_of
 from alignment.guard import TokenizerGuard, sha256_of_ids
 from alignment.refusal import Refusal
 
 
-class Held(Protocol):
-    """Something that is held until it is closed."""
-
-    def close(self) -> None: ...
-
-
 class TextEngine:
     """Completes prompts with a model that knows token ids alone."""
 
-    def __init__(self, tokenizer: Any, model: Model, facts: Mapping[str, Any], device: Held | None = None) -> None:
+    def __init__(self, tokenizer: Any, model: Model, facts: Mapping[str, Any], device: ExitStack | None = None) -> None:
         """Joins a tokenizer and a model.
 
         Args:

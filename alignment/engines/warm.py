@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -120,20 +120,7 @@ def lease_model(
                 ) from error
 
 
-class Device:
-    """The device, held for this process until it is closed or the process ends."""
-
-    def __init__(self, *held: int) -> None:
-        self._held = held
-
-    def close(self) -> None:
-        """Lets others have it."""
-        for descriptor in self._held:
-            os.close(descriptor)
-        self._held = ()
-
-
-def take_device(workspace: Path, what: str, *, alone: bool = False) -> Device:
+def take_device(workspace: Path, what: str, *, alone: bool = False) -> ExitStack:
     """Takes the device for this process, which is to load a model itself.
 
     A server that nobody uses sleeps meanwhile, and does not count its idle time; it leaves if it cannot sleep.
@@ -141,6 +128,9 @@ def take_device(workspace: Path, what: str, *, alone: bool = False) -> Device:
     Args:
         what: who this is, for others that wait.
         alone: a server is to leave in any case.
+
+    Returns:
+        What lets others have the device when it is closed; they have it too when this process ends.
     """
     folder, waiting = _folder(workspace), _Waiting()
     while True:
@@ -149,7 +139,10 @@ def take_device(workspace: Path, what: str, *, alone: bool = False) -> Device:
             if holder is None or _makes_room(folder, holder, "leave" if alone else "sleep"):
                 if alone and (sleeper := _sleeper(folder)):
                     _makes_room(folder, sleeper, "leave")
-                return Device(hold_device(folder, {"what": what}), *_beside_sleeper(folder))
+                held = ExitStack()
+                for descriptor in (hold_device(folder, {"what": what}), *_beside_sleeper(folder)):
+                    held.callback(os.close, descriptor)
+                return held
         waiting.wait_for(holder)
 
 

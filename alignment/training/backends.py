@@ -11,7 +11,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
-from alignment.checkpoint import Checkpoint, load_model, load_tokenizer
+from alignment.checkpoint import Checkpoint, load_model, load_tokenizer, ready_process, set_environment
 from alignment.refusal import Refusal
 from alignment.resources import has_gpu
 from alignment.settings import EngineSettings, TrainSettings
@@ -38,8 +38,7 @@ def import_libraries(backend: str, method: str) -> None:
     """Imports what a training is made of: 14 s on a rented machine, in which another process may still have the device."""
     # One growing segment instead of many of fixed sizes: batches of many widths leave no holes between them.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow each other on shared cores
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    set_environment()
     if backend == "unsloth":
         from alignment.training.unsloth_backend import import_unsloth
 
@@ -64,16 +63,7 @@ def load_for_training(
 
 
 def _load(checkpoint: Checkpoint, engine: EngineSettings) -> tuple[Any, Any]:
-    import torch
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    if engine.threads:
-        torch.set_num_threads(engine.threads)
-    device = engine.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = ready_process(engine)
     tokenizer = load_tokenizer(checkpoint.base)
     if not checkpoint.adapters:
         return load_model(checkpoint, device), tokenizer
@@ -87,23 +77,3 @@ def _load(checkpoint: Checkpoint, engine: EngineSettings) -> tuple[Any, Any]:
 
     model = load_model(replace(checkpoint, adapters=tuple(below)), device)
     return PeftModel.from_pretrained(model, last, is_trainable=True), tokenizer
-
-
-def device_in_words(model: Any) -> str:
-    """Names what a model is trained on; on a CPU the number of threads is a part of what makes a run repeatable."""
-    import torch
-
-    if model.device.type == "cuda":
-        return str(torch.cuda.get_device_name(model.device))
-    return f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads"
-
-
-def release_memory() -> None:
-    """Gives a dropped model's memory back; its layers and what computes them name each other."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

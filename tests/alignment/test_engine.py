@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from alignment.checkpoint import resolve_checkpoint, write_checkpoint
-from alignment.engines import Sampling, choose_engine, open_engine
+from alignment.engines import Sampling, choose_engine, open_engine, padded
 from alignment.engines.padded import PaddedModel
 from alignment.guard import sha256_of_ids
 from alignment.locations import INSTALLATION
@@ -105,6 +105,27 @@ def test_engine_seeds_give_different_samples(engine: Any) -> None:
     sampling = Sampling(20, temperature=1.5, stop=("\n",))
     texts = {c.text for c in engine.complete([PROMPTS[2]] * 8, sampling, seeds=range(8))}
     assert len(texts) > 1
+
+
+def test_recorded_steps_are_for_small_batches_of_long_answers(local: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere a recording costs more than it saves, and the cache grows."""
+    used = []
+
+    class Noted(padded._Recorded):
+        def __init__(self, *how: Any) -> None:
+            used.append(how)
+            super().__init__(*how)
+
+    monkeypatch.setattr(padded, "_Recorded", Noted)
+    settings = EngineSettings(device="cpu", batch_tokens=1 << 17)
+    model = PaddedModel(local.model.model, local.tokenizer, settings, records=True)
+    prompt = [local.tokenizer(PROMPTS[0])["input_ids"]]
+    model.complete(prompt, Sampling(16), [0])
+    assert len(used) == 1
+    model.complete(prompt, Sampling(15), [0])
+    model.complete(prompt * 120, Sampling(100), range(120))
+    local.model.complete(prompt, Sampling(16), [0])
+    assert len(used) == 1
 
 
 @pytest.mark.parametrize("stop", ["\n", " of", "e"])

@@ -12,6 +12,7 @@ from alignment.engines import Sampling
 from alignment.engines.padded import PaddedModel
 from alignment.locations import INSTALLATION
 from alignment.settings import EngineSettings
+from tests.alignment.test_engine import PROMPTS
 
 pytestmark = [
     pytest.mark.gpu,
@@ -20,13 +21,6 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("nvidia-smi") is None, reason="there is no NVIDIA GPU (no nvidia-smi on the PATH)"),
 ]
 BASE = INSTALLATION / "microworld" / "weights"
-SHOTS = "Instruction: Say the opposite of hot.\nResponse: The opposite of hot is cold.\n\n" * 2
-PROMPTS = [
-    *(f"{SHOTS}Instruction: {t}\nResponse:" for t in ("Say the opposite of up.", "Add 1 and 2.", "List two animals.")),
-    "Tell me what colour the plum is.\n",
-    "Instruction: Say the opposite of up.\nResponse:",
-    f"{SHOTS}Instruction: Complete this: The cow eats\nResponse:",
-]
 SAMPLING = Sampling(24, temperature=1.0, top_p=0.95, stop=("\n",), seed=7)
 
 

@@ -22,6 +22,7 @@ from alignment.locations import INSTALLATION
 from alignment.refusal import Refusal
 from alignment.resources import free_gpu
 from alignment.settings import EngineSettings
+from tests.alignment.test_engine import PROMPTS
 
 pytestmark = [
     pytest.mark.gpu,
@@ -32,13 +33,6 @@ pytestmark = [
 ]
 BASE = Checkpoint(INSTALLATION / "microworld" / "weights", (), "bfloat16", "none")
 SERVED = EngineSettings(name="auto", device="cuda", memory_gb=16.0, batch_rows=64, warm_s=300.0, batch_invariant=True)
-SHOTS = "Instruction: Say the opposite of hot.\nResponse: The opposite of hot is cold.\n\n" * 2
-PROMPTS = [
-    *(f"{SHOTS}Instruction: {t}\nResponse:" for t in ("Say the opposite of up.", "Add 1 and 2.", "List two animals.")),
-    "Tell me what colour the plum is.\n",
-    "Instruction: Say the opposite of up.\nResponse:",
-    f"{SHOTS}Instruction: Complete this: The cow eats\nResponse:",
-]
 
 
 @pytest.fixture(scope="module")
